@@ -1,0 +1,1 @@
+"""HTTP in and out: offers, answers, session resources and their errors (aiohttp)."""

@@ -1,0 +1,1 @@
+"""Lifetimes, threads, clocks and peer connections: the server around the pipeline."""
