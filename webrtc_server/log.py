@@ -24,7 +24,8 @@ def setup_logging(level: Level, format: Format) -> None:
     handler.setFormatter(TextFormatter() if format == "text" else JsonFormatter())
     root = logging.getLogger()
     for old in root.handlers[:]:
-        root.removeHandler(old)
+        if isinstance(old.formatter, TextFormatter | JsonFormatter):
+            root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
     for name in _CHATTY:
@@ -41,7 +42,7 @@ class TextFormatter(logging.Formatter):
         session_id = getattr(record, "session_id", None)
         session = "" if session_id is None else f" [{session_id}]"
         # One record, one line: a message must not be able to look like the next record.
-        message = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")
+        message = record.getMessage().rstrip().replace("\r", "\\r").replace("\n", "\\n")
         line = f"{stamp} {record.levelname:<7} {record.name}{session} {message}"
         trace = _trace(self, record)
         return line if trace is None else f"{line}\n{trace}"
