@@ -40,6 +40,14 @@ class UnknownAvatar(SignalingError):
     title = "Unknown avatar"
 
 
+class AvatarUnusable(SignalingError):
+    """The avatar exists, but its folder cannot be loaded; the server's log says why."""
+
+    status = 500
+    slug = "avatar-unusable"
+    title = "Avatar unusable"
+
+
 class SessionNotFound(SignalingError):
     status = 404
     slug = "session-not-found"

@@ -336,3 +336,4 @@ async def test_a_redirect_is_not_an_error(app, service):
     app.router.add_get("/moved", moved)
     async with TestClient(TestServer(app)) as client, client.get("/moved", allow_redirects=False) as response:
         assert response.status == 302
+        assert response.content_type == "text/plain"
