@@ -171,6 +171,8 @@ class Config(_Section):
     where there is no file."""
     default_avatar: str = "default"
     """Avatar of an offer that names none: a folder of `models_root`."""
+    avatar_cache_mb: int = Field(default=2048, ge=0, le=1_000_000)
+    """Memory for avatars no session is using; the default avatar takes about 110 MB."""
     log: LogConfig = LogConfig()
 
     @field_validator("default_avatar")

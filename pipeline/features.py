@@ -29,7 +29,7 @@ Float32 = npt.NDArray[np.float32]
 
 
 def _hz_to_mel(hz: npt.NDArray[np.float64] | float) -> npt.NDArray[np.float64]:
-    return np.asarray(2595.0 * np.log10(1.0 + np.asarray(hz) / 700.0))
+    return np.asarray(2595.0 * np.log10(1.0 + np.asarray(hz) / 700.0), np.float64)
 
 
 def mel_filter_bank() -> Float32:
@@ -54,7 +54,7 @@ SILENCE: Final = float((np.log(np.float32(FLOOR)) - _LOG_MEAN) * _LOG_SCALE)
 def log_mel(pcm: Float32) -> Float32:
     """Every complete mel frame of a piece of sound, scaled to about [-2.5, 2.5].
 
-    pcm: (n,) float32 in [-1, 1] at 16 kHz. Returns (m, 80) float32, m = (n - 400) // 160 + 1 (0 if too short).
+    pcm: (n,) float32 in [-1, 1] at 16 kHz. Returns (m, 80) float32 with m = (n - 400) // 160 + 1, or 0 rows.
     """
     count = (len(pcm) - WIN) // HOP + 1
     if count <= 0:
@@ -62,8 +62,8 @@ def log_mel(pcm: Float32) -> Float32:
     frames = np.lib.stride_tricks.sliding_window_view(pcm, WIN)[: (count - 1) * HOP + 1 : HOP]
     spectrum = np.fft.rfft(frames * _HANN, N_FFT, axis=1)
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-    mel = np.log(np.maximum(power @ _FILTERS_T, np.float32(FLOOR)))
-    return ((mel - np.float32(_LOG_MEAN)) * np.float32(_LOG_SCALE)).astype(np.float32)
+    mel: Float32 = np.log(np.maximum(power @ _FILTERS_T, np.float32(FLOOR)))
+    return (mel - np.float32(_LOG_MEAN)) * np.float32(_LOG_SCALE)
 
 
 def centre_of(window: int, fps: int) -> int:
@@ -81,15 +81,15 @@ def windows_of(pcm: Float32, fps: int) -> Float32:
     after = WINDOW * HOP + WIN
     mel = log_mel(np.concatenate([np.zeros(before, np.float32), pcm, np.zeros(after, np.float32)]))
     starts = [centre_of(n, fps) + 1 for n in range(frames)]
-    return np.stack([mel[s : s + WINDOW] for s in starts]) if starts else np.empty((0, WINDOW, N_MELS), np.float32)
+    return np.stack([mel[s : s + WINDOW] for s in starts]) if starts else np.empty((0, WINDOW, N_MELS), "f4")
 
 
 class FeatureExtractor:
     """Log-mel windows of one session's sound, made as the sound arrives.
 
-    Sound is a gapless run of 16 kHz samples from `start`; window n belongs to the instant n / fps and holds mel
-    frames centre - 23 ... centre + 8. What came before the first sample counts as silence. The result equals
-    `windows_of` on the whole recording.
+    Sound is a gapless run of 16 kHz samples on the session's timeline; window n belongs to the instant n / fps
+    and holds the mel frames centre - 23 ... centre + 8. What came before the first sample counts as silence.
+    The result equals `windows_of` on the whole recording.
     """
 
     lookahead_s: Final = LOOKAHEAD_S
@@ -102,13 +102,9 @@ class FeatureExtractor:
         """Forgets everything and goes on with silence up to the instant of a window, which comes out next."""
         self._next_window = window
         self._position = window * SAMPLE_RATE // self._fps
-        # Whole mel frames only: begin at the hop at or before the instant, the rest of that hop being silence.
-        first = self._position // HOP
-        self._pcm = np.zeros(self._position - first * HOP, np.float32)
-        # Mel frames that begin before `first` but reach over it are made from zeros and the new sound.
-        overlap = (WIN - 1) // HOP
-        self._first = first - overlap
-        self._pcm = np.concatenate([np.zeros(overlap * HOP, np.float32), self._pcm])
+        # Mel frames begin on the grid of hops; the first ones reach back over silence.
+        self._first = self._position // HOP - (WIN - 1) // HOP
+        self._pcm = np.zeros(self._position - self._first * HOP, np.float32)
         self._mel = np.full((WINDOW, N_MELS), SILENCE, np.float32)
 
     @property
