@@ -326,8 +326,12 @@ def _expected_type(annotation: Any) -> str:
 def _explain(invalid: ValidationError, path: Path | None, sources: Mapping[tuple[str, ...], str]) -> str:
     """One line per fault: where it was set, the dotted path, what was expected, what was found."""
     lines = []
-    for error in invalid.errors():
+    errors = invalid.errors()
+    for error in errors:
         location = error["loc"]
+        # A list is also called too short where its items were refused: once is enough.
+        if error["type"] == "too_short" and any(other["loc"][:-1] == location for other in errors):
+            continue
         # A rule between keys of a section is located at the section: any variable inside it may be at fault.
         variables = [
             variable

@@ -29,7 +29,7 @@ def setup_logging(level: Level, format: Format) -> None:
     root.addHandler(handler)
     root.setLevel(level.upper())
     for name in _CHATTY:
-        logging.getLogger(name).setLevel(logging.NOTSET if level == "debug" else logging.WARNING)
+        logging.getLogger(name).setLevel(logging.WARNING if level == "info" else logging.NOTSET)
     logging.captureWarnings(True)
 
 
