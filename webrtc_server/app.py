@@ -39,6 +39,10 @@ class Server:
         self._config = config
         self._runner: web.AppRunner | None = None
 
+    @property
+    def manager(self) -> SessionManager:
+        return self._manager
+
     async def start(self) -> str:
         """Starts listening and returns the URL. Raises CannotServe."""
         config, loop = self._config, asyncio.get_running_loop()
@@ -54,9 +58,11 @@ class Server:
         store = AvatarStore(config.models_root, config.inference.device, config.avatar_cache_mb << 20, self._loader)
         self._manager = SessionManager(config, store, self._batcher, self._loader, time.monotonic)
         metrics = Metrics(self._manager, self._batcher)
-        self._runner = web.AppRunner(make_app(self._manager, STATIC_DIR, metrics.render), access_log=None)
+        self._runner = web.AppRunner(
+            make_app(self._manager, STATIC_DIR, metrics.render), access_log=None, shutdown_timeout=2.0
+        )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, config.server.host, config.server.port, shutdown_timeout=2.0)
+        site = web.TCPSite(self._runner, config.server.host, config.server.port)
         try:
             await site.start()
         except OSError as error:
