@@ -1,0 +1,1 @@
+"""How the default avatar was made: speech corpus, two nets, one ONNX file. Needs the extra `train`."""
