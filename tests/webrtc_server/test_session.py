@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -213,16 +214,18 @@ async def test_a_hundred_sessions_leave_no_task_thread_or_socket(serve: Serve, b
             await until(lambda: len(peer.received.sound) > 0)
         await until(lambda: server.manager.sessions == [])
 
-    for _ in range(5):
+    # The first ones fill caches and the allocator's pools.
+    for _ in range(25):
         await once()
+    gc.collect()
     tasks, threads, sockets = _held()
     memory = _resident_mb()
     for _ in range(100):
         await once()
-    assert server.manager.opened == 105
+    assert server.manager.opened == 125
     await until(lambda: _held()[0] <= tasks and _held()[2] <= sockets)
     assert _held()[1] <= threads
-    print("memory grew by", _resident_mb() - memory)
+    gc.collect()
     assert _resident_mb() - memory < 20
 
 
