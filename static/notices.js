@@ -45,8 +45,8 @@ const WORDS = {
     actions: ["sound"],
   }),
   full: ({ error }) => ({
-    title: "The server is full",
-    text: error?.detail || "Every place is taken just now.",
+    title: error.type.endsWith(":not-ready") ? "The server is not ready yet" : "The server is full",
+    text: sentence(error.detail) || "Every place is taken just now.",
     actions: ["retry"],
   }),
   unreachable: () => ({
@@ -65,11 +65,11 @@ const WORDS = {
   }),
   refused: ({ error }) => ({
     title: error?.title || "Something went wrong",
-    text: error?.detail || "The server gave no reason. Its log may.",
+    text: sentence(error?.detail) || "The server gave no reason; its log may.",
   }),
   "avatars-missing": ({ error }) => ({
     title: "The avatars did not load",
-    text: error?.detail || "The server does not answer.",
+    text: sentence(error?.detail) || "The server does not answer.",
     actions: ["reload"],
   }),
   unsupported: () => ({
@@ -77,3 +77,9 @@ const WORDS = {
     text: "It has no WebRTC. Current versions of Chrome, Edge, Firefox and Safari do.",
   }),
 };
+
+// Details of problems come as "all 4 sessions are taken".
+function sentence(detail) {
+  if (!detail) return "";
+  return detail[0].toUpperCase() + detail.slice(1) + (/[.!?]$/.test(detail) ? "" : ".");
+}

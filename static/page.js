@@ -16,7 +16,7 @@ const STATUS = {
   connecting: "Connecting",
   live: "Live",
   reconnecting: "Reconnecting",
-  full: "Waiting for a place",
+  full: "Waiting",
   error: "Not connected",
 };
 const MAIN_BUTTON = {
@@ -299,7 +299,10 @@ $("main").addEventListener("click", () => {
 });
 $("mute").addEventListener("click", () => setMuted(!muted));
 $("sound").addEventListener("click", () => setSound(video.muted));
-$("again").addEventListener("click", () => source.play());
+$("again").addEventListener("click", () => {
+  source.play();
+  announce(`${title()} says it again.`);
+});
 for (const input of document.querySelectorAll("input[name=voice]")) input.addEventListener("change", changeVoice);
 
 $("poster").addEventListener("load", () => {
