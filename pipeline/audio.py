@@ -45,11 +45,14 @@ class StereoConverter:
         if source == ("s16", "stereo", RATE):
             return samples_of(frame)
         if source != self._source:
-            self._resampler = av.AudioResampler(format="s16", layout="stereo", rate=RATE)
+            # FFmpeg would spread one channel over two at -3 dB each; it is given to both as it is.
+            layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
+            self._resampler = av.AudioResampler(format="s16", layout=layout, rate=RATE)
             self._source = source
         assert self._resampler is not None
         parts = [samples_of(f) for f in self._resampler.resample(frame)]
-        return np.concatenate(parts) if parts else np.empty((0, CHANNELS), np.int16)
+        pcm = np.concatenate(parts) if parts else np.empty((0, CHANNELS), np.int16)
+        return np.repeat(pcm, CHANNELS, axis=1) if pcm.shape[1] == 1 else pcm
 
 
 class NetResampler:
@@ -63,5 +66,11 @@ class NetResampler:
 
     def convert(self, pcm: Int16) -> Float32:
         """pcm: (n, 2) int16 at 48 kHz. Returns (about n / 3,) float32."""
-        parts = [f.to_ndarray().reshape(-1) for f in self._resampler.resample(frame_of(pcm))]
+        if not len(pcm):
+            return np.empty(0, np.float32)
+        # FFmpeg mixes two channels to 1.41 times their mean.
+        mean = pcm.sum(axis=1, dtype=np.float32) * np.float32(0.5 / 32768)
+        frame = av.AudioFrame.from_ndarray(mean.reshape(1, -1), format="flt", layout="mono")
+        frame.sample_rate = RATE
+        parts = [f.to_ndarray().reshape(-1) for f in self._resampler.resample(frame)]
         return cast(Float32, np.concatenate(parts)) if parts else np.empty(0, np.float32)
