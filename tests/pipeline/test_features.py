@@ -44,7 +44,7 @@ def all_of(extractor: FeatureExtractor) -> list[tuple[int, Float32]]:
 @pytest.mark.parametrize("fps", FPS)
 @pytest.mark.parametrize("largest", [1, 7, 161, 480, 5000])
 def test_streaming_equals_the_whole_recording(fps: int, largest: int) -> None:
-    pcm = speechlike(0.5 if largest == 1 else 3.1, seed=fps)
+    pcm = speechlike(0.5 if largest < 100 else 3.1, seed=fps)
     rng = np.random.default_rng(largest)
     extractor = FeatureExtractor(fps)
     windows, at = [], 0
@@ -88,7 +88,7 @@ def test_a_window_comes_out_exactly_when_its_sound_is_in(fps: int) -> None:
     extractor = FeatureExtractor(fps)
     for number in range(2 * fps):
         needed = (centre_of(number, fps) + AHEAD) * HOP + WIN
-        assert needed / SAMPLE_RATE - number / fps <= LOOKAHEAD_S
+        assert needed / SAMPLE_RATE - number / fps <= LOOKAHEAD_S + 1e-9
         extractor.push(np.zeros(needed - 1 - extractor.position, np.float32))
         assert extractor.next_window() is None
         extractor.push(np.zeros(1, np.float32))
@@ -98,7 +98,7 @@ def test_a_window_comes_out_exactly_when_its_sound_is_in(fps: int) -> None:
 
 
 def test_the_lookahead_is_105_ms() -> None:
-    assert LOOKAHEAD_S == pytest.approx(0.105)
+    assert pytest.approx(0.105) == LOOKAHEAD_S
     assert FeatureExtractor.lookahead_s == LOOKAHEAD_S
 
 
@@ -133,7 +133,7 @@ def test_full_scale_stays_within_the_stated_range() -> None:
     sine = np.sin(np.arange(SAMPLE_RATE) * 2 * np.pi * 1000 / SAMPLE_RATE).astype(np.float32)
     for pcm in (noise, sine):
         mel = log_mel(pcm)
-        assert SILENCE <= mel.min()
+        assert mel.min() >= SILENCE
         assert mel.max() < 3.5
 
 
