@@ -73,7 +73,8 @@ class PlayoutAnchor:
         if abs(self._drift) > (self.TOLERANCE if silent else self.LIMIT):
             self.moves["drift"] += 1
             self._offset -= self._drift
-            self._drift = 0
+            # What was observed before the move says nothing about the mapping after it.
+            self._best, self._span, self._drift = None, 0, 0
         return timestamp + self._offset
 
     def _observe(self, headroom: int, count: int) -> None:
