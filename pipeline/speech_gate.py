@@ -31,6 +31,3 @@ class SpeechGate:
         step = self.STEP if bool(window.max() > self.THRESHOLD) else -self.STEP
         self._weight = min(1.0, max(0.0, self._weight + step))
         return self._weight
-
-    def close(self) -> None:
-        self._weight = 0.0
