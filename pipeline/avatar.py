@@ -70,7 +70,9 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest.model_validate(yaml.safe_load(path.read_text("utf-8")))
     except FileNotFoundError:
         raise AvatarError(f"{path}: not found; an avatar is a folder with an {MANIFEST}") from None
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise AvatarError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise AvatarError(f"{path}: not YAML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
@@ -121,6 +123,8 @@ def _decode(path: Path) -> tuple[UInt8, int]:
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
+            if stream.width % 2 or stream.height % 2:
+                raise AvatarError(f"{path}: is {stream.width}x{stream.height}; both must be even")
             stream.thread_type = "AUTO"
             rate = stream.average_rate
             frames = [cast(UInt8, f.to_ndarray(format="yuv420p")) for f in container.decode(stream)]

@@ -44,7 +44,7 @@ class LogMelPatchModel:
     """One graph: `crop` uint8 (B, h, w, 3) and `audio` float32 (B, 32, 80) to `patch` uint8 (B, h, w, 3), RGB."""
 
     def __init__(self, path: Path, device: Device) -> None:
-        """Raises ValueError naming the file when the graph's inputs or output are of another shape."""
+        """Raises ValueError naming the file when the graph's inputs or output are of another shape or type."""
         self._model = OnnxModel(path, device)
         self.device = self._model.device
         # A CPU gains nothing from a batch; it only makes the first of it wait.
@@ -65,6 +65,18 @@ class LogMelPatchModel:
             if any(not isinstance(side, int) for side in have[1:]):
                 raise ValueError(f"{path}: '{name}' has the shape {have}; only the batch may be dynamic")
         self.crop_height, self.crop_width = cast(int, crop[1]), cast(int, crop[2])
+        self._try_out(path)
+
+    def _try_out(self, path: Path) -> None:
+        """Types, and shapes inside the graph, show only when it runs: better now than at every frame."""
+        crop = np.zeros((self.crop_height, self.crop_width, 3), np.uint8)
+        silence = np.full((features.WINDOW, features.N_MELS), features.SILENCE, np.float32)
+        try:
+            patches = self.infer([LipSyncInput(crop, silence)] * 2)
+        except Exception as error:  # onnxruntime raises a type of its own per status code
+            raise ValueError(f"{path}: cannot be run on a batch of two: {error}") from error
+        if [(patch.shape, patch.dtype) for patch in patches] != [(crop.shape, crop.dtype)] * 2:
+            raise ValueError(f"{path}: 'patch' must be uint8 and as large as 'crop'")
 
     def infer(self, inputs: Sequence[LipSyncInput]) -> list[UInt8]:
         crops = np.stack([i.crop for i in inputs])
