@@ -59,6 +59,12 @@ class BatchScheduler:
         heapq.heapify(self._heap)
         return last.request
 
+    def clear(self) -> list[PatchRequest]:
+        """Empties the queue and returns what was in it, in no order."""
+        requests = [entry.request for entry in self._heap]
+        self._heap.clear()
+        return requests
+
     def next_batch(self, now: float) -> tuple[list[PatchRequest], list[PatchRequest]]:
         """(batch, expired): the most urgent request and others of its model, and those already too late.
 
@@ -108,7 +114,8 @@ class Batcher:
     ) -> None:
         self._clock = clock
         self._deliver = deliver
-        self._scheduler = scheduler or BatchScheduler()
+        # An empty scheduler is false: its length is 0.
+        self._scheduler = BatchScheduler() if scheduler is None else scheduler
         self._wake = threading.Condition()
         self._closed = False
         self._windows = self._batches = 0
@@ -143,10 +150,13 @@ class Batcher:
             )
 
     def close(self) -> None:
-        """Stops the threads after the batch in hand; blocking."""
+        """Stops the threads after the batch in hand; blocking. What still waits is dropped."""
         with self._wake:
             self._closed = True
+            waiting = self._scheduler.clear()
             self._wake.notify_all()
+        for request in waiting:
+            self._tell(request.dropped, "inference_closed")
         for thread in self._threads:
             thread.join()
 
@@ -167,6 +177,7 @@ class Batcher:
     def _infer(self, batch: list[PatchRequest], started: float) -> None:
         try:
             patches = batch[0].model.infer([request.input for request in batch])
+            answers = list(zip(batch, patches, strict=True))
         except Exception:
             logger.exception("inference failed for a batch of %d", len(batch))
             for request in batch:
@@ -179,7 +190,7 @@ class Batcher:
             self._busy += ended - started
             for request in batch:
                 self._observe(ended - request.submitted)
-        for request, patch in zip(batch, patches, strict=True):
+        for request, patch in answers:
             self._tell(request.done, patch)
 
     def _observe(self, latency_s: float) -> None:
