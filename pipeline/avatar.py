@@ -135,6 +135,15 @@ def _decode(path: Path) -> tuple[UInt8, int]:
     return np.stack(frames), round(float(rate))
 
 
+def _crop(frame: UInt8, box: Box) -> UInt8:
+    """A box of an I420 frame as (h, w, 3) uint8 RGB. Even edges make it equal to converting the whole frame."""
+    x0, y0, x1, y1 = box
+    height, width = frame.shape[0] * 2 // 3, frame.shape[1]
+    chroma = frame[height:].reshape(2, height // 2, width // 2)[:, y0 // 2 : y1 // 2, x0 // 2 : x1 // 2]
+    planes = np.concatenate([frame[y0:y1, x0:x1].reshape(-1), chroma.reshape(-1)])
+    return cast(UInt8, cv2.cvtColor(planes.reshape(-1, x1 - x0), cv2.COLOR_YUV2RGB_I420))
+
+
 def soft_edge(width: int, height: int, feather_px: int) -> UInt16:
     """Weights of a box's pixels, 0 at the border rising to 256 `feather_px` inside: (height, width) uint16."""
     x = np.minimum(np.arange(width), np.arange(width)[::-1])
@@ -204,8 +213,8 @@ def load_avatar(folder: Path, device: Device = "auto") -> Avatar:
     if len(boxes) != len(backgrounds):
         raise AvatarError(f"{video_path}: has {len(backgrounds)} frames, but {crops_path} has {len(boxes)} boxes")
     crops = np.empty((len(backgrounds), model.crop_height, model.crop_width, 3), np.uint8)
-    for index, (x0, y0, x1, y1) in enumerate(boxes):
-        rgb = cv2.cvtColor(backgrounds[index], cv2.COLOR_YUV2RGB_I420)[y0:y1, x0:x1]
+    for index, box in enumerate(boxes):
+        rgb = _crop(backgrounds[index], box)
         if rgb.shape[:2] != crops.shape[1:3]:
             rgb = cv2.resize(rgb, (model.crop_width, model.crop_height), interpolation=cv2.INTER_AREA)
         crops[index] = rgb

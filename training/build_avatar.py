@@ -44,10 +44,10 @@ def check(folder: Path) -> int:
     height, width = frames[0].shape[:2]
     for x0, y0, x1, y1 in crops["boxes"]:
         inside = min(x0, y0) >= 0 and x1 <= width and y1 <= height
-        if not inside or x0 % 2 or y0 % 2 or [x1 - x0, y1 - y0] != crops["size"]:
-            raise ValueError(f"box {[x0, y0, x1, y1]} is odd, outside, or not of size {crops['size']}")
-    if crops["size"] != [CROP_WIDTH, CROP_HEIGHT]:
-        raise ValueError(f"boxes of {crops['size']}, the net paints {[CROP_WIDTH, CROP_HEIGHT]}")
+        if not inside or x0 % 2 or y0 % 2 or (x1 - x0, y1 - y0) != (CROP_WIDTH, CROP_HEIGHT):
+            raise ValueError(f"box {[x0, y0, x1, y1]} is odd, outside, or not {CROP_WIDTH}x{CROP_HEIGHT}")
+    if crops["size"] != [width, height]:
+        raise ValueError(f"boxes for a picture of {crops['size']}, the video is {[width, height]}")
     session = cpu_session(folder / "lipsync.onnx")
     if [i.name for i in session.get_inputs()] != ["crop", "audio"]:
         raise ValueError("lipsync.onnx has other inputs than crop and audio")

@@ -107,9 +107,8 @@ def main() -> None:
     if len(decoded) != len(images):
         raise RuntimeError(f"idle.mp4 gives back {len(decoded)} of {len(images)} frames")
     error = np.mean([np.mean((a.astype(np.float32) - b) ** 2) for a, b in zip(images, decoded, strict=True)])
-    x0, y0, x1, y1 = boxes[0]
     (options.out / "crops.json").write_text(
-        json.dumps({"size": [x1 - x0, y1 - y0], "boxes": boxes}, separators=(",", ":")) + "\n"
+        json.dumps({"size": [width, height], "boxes": boxes}, separators=(",", ":")) + "\n"
     )
     poster = cv2.cvtColor(images[0], cv2.COLOR_RGB2BGR)
     cv2.imwrite(str(options.out / "poster.jpg"), poster, [cv2.IMWRITE_JPEG_QUALITY, _POSTER_QUALITY])
