@@ -5,7 +5,8 @@ import { Problem } from "./problem.js";
 const GATHERING_LIMIT_MS = 300; // the server does not trickle; host candidates come at once
 const ANSWER_LIMIT_MS = 10_000;
 const MEDIA_LIMIT_MS = 10_000;
-const DISCONNECTED_LIMIT_MS = 2_500; // shorter gaps heal by themselves
+const LISTEN_EVERY_MS = 1_000;
+const SILENT_LIMIT = 3; // times in a row that nothing new had come
 
 export class Unreachable extends Error {}
 export class NoMedia extends Error {}
@@ -20,7 +21,7 @@ export class Session {
   #closed = false;
   #connected = deferred();
   #lost = deferred();
-  #disconnectedTimer = 0;
+  #listening = 0;
 
   // Resolves when media can flow. Rejects with Problem, Unreachable, NoMedia or the signal's reason.
   static async open(track, avatar, signal) {
@@ -60,7 +61,7 @@ export class Session {
   close() {
     if (this.#closed) return;
     this.#closed = true;
-    clearTimeout(this.#disconnectedTimer);
+    clearInterval(this.#listening);
     this.#connected.reject(new NoMedia("closed"));
     this.peer.close();
     this.#delete();
@@ -123,15 +124,30 @@ export class Session {
   }
 
   #follow() {
-    clearTimeout(this.#disconnectedTimer);
     const state = this.peer.connectionState;
-    if (state === "connected") this.#connected.resolve();
-    else if (state === "disconnected") {
-      this.#disconnectedTimer = setTimeout(() => this.#end(), DISCONNECTED_LIMIT_MS);
-    } else if (state === "failed" || state === "closed") this.#end();
+    if (state === "connected") this.#listen();
+    else if (state === "failed" || state === "closed") this.#end();
   }
 
-  // A server that ends a session closes the channel at once; ICE alone would need seconds to notice.
+  // The server sends without a pause, so silence means that it, or the way to it, is gone. ICE would
+  // say so several seconds later.
+  #listen() {
+    this.#connected.resolve();
+    clearInterval(this.#listening);
+    let heard = 0;
+    let silent = 0;
+    this.#listening = setInterval(async () => {
+      let received = 0;
+      for (const stats of (await this.peer.getStats()).values()) {
+        if (stats.type === "inbound-rtp") received += stats.packetsReceived;
+      }
+      silent = received === heard ? silent + 1 : 0;
+      heard = received;
+      if (silent === SILENT_LIMIT) this.#end();
+    }, LISTEN_EVERY_MS);
+  }
+
+  // A server that ends a session closes the channel, which is heard at once.
   #watch(channel) {
     channel.addEventListener("open", () => {
       channel.addEventListener("close", () => this.#end());

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 
 from tests.static.server import PEER, PageServer
 
@@ -29,6 +29,9 @@ SWITCHES = [
     "--disable-sync",
     "--disable-quic",
 ]
+
+PATIENCE_MS = 20_000  # on a machine that does other things as well
+expect.set_options(timeout=PATIENCE_MS)
 
 OpenPage = Callable[..., Awaitable["Visit"]]
 
@@ -52,11 +55,11 @@ class Visit:
         self.requests.append(request.url)
 
     async def state(self, name: str) -> None:
-        await self.page.wait_for_selector(f"body[data-state={name}]", timeout=10_000)
+        await self.page.wait_for_selector(f"body[data-state={name}]", timeout=PATIENCE_MS)
 
     async def notice(self, trouble: str) -> str:
         """Waits for that notice and returns its words."""
-        await self.page.wait_for_selector(f"body[data-notice={trouble}] .notice:visible", timeout=10_000)
+        await self.page.wait_for_selector(f"body[data-notice={trouble}] .notice:visible", timeout=PATIENCE_MS)
         return await self.page.inner_text(".notice")
 
 
@@ -70,10 +73,19 @@ async def chromium() -> AsyncIterator[Browser]:
         await browser.close()
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def peer(chromium: Browser) -> Page:
+    """Where the calls end, in place of a server's WebRTC side."""
+    page = await chromium.new_page()
+    await page.add_script_tag(content=PEER)
+    return page
+
+
 @pytest_asyncio.fixture(loop_scope="module")
-async def server(chromium: Browser) -> AsyncIterator[PageServer]:
-    async with _serve(chromium) as server:
+async def server(peer: Page) -> AsyncIterator[PageServer]:
+    async with _serve(peer) as server:
         yield server
+    await peer.evaluate("drop()")
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -100,9 +112,9 @@ async def open_page(chromium: Browser, server: PageServer) -> AsyncIterator[Open
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def page(chromium: Browser) -> AsyncIterator[Page]:
+async def page(chromium: Browser, peer: Page) -> AsyncIterator[Page]:
     """A page on which the modules of static/ can be imported; shared, as those tests leave no trace."""
-    async with _serve(chromium) as server:
+    async with _serve(peer) as server:
         page = await chromium.new_page()
         await page.goto(server.url)
         yield page
@@ -110,17 +122,13 @@ async def page(chromium: Browser) -> AsyncIterator[Page]:
 
 
 @asynccontextmanager
-async def _serve(chromium: Browser) -> AsyncIterator[PageServer]:
-    server = PageServer()
+async def _serve(peer: Page) -> AsyncIterator[PageServer]:
+    server = PageServer(peer)
     runner = web.AppRunner(server.app(), shutdown_timeout=1)
     await runner.setup()
-    context = await chromium.new_context()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        server.peer = await context.new_page()
-        await server.peer.add_script_tag(content=PEER)
         yield server
     finally:
-        await context.close()
         await runner.cleanup()

@@ -20,6 +20,7 @@ STATIC = Path(__file__).resolve().parents[2] / "static"
 PEER = """
 const peers = [];
 window.drop = () => peers.splice(0).forEach((peer) => peer.close());
+window.fallSilent = () => peers.forEach((peer) => peer.getSenders().forEach((sender) => sender.replaceTrack(null)));
 window.channels = () => peers.map((peer) => peer.channel?.label);
 window.answer = async (sdp) => {
   const peer = new RTCPeerConnection();
@@ -61,12 +62,13 @@ def problem(status: int, slug: str, title: str, detail: str, headers: dict[str, 
 class PageServer:
     """Answers what the page asks for; `refusals` are given out first, one for each offer."""
 
+    peer: Page
+    """A page with PEER in it."""
     refusals: list[web.Response] = field(default_factory=list)
     offers: list[dict[str, Any]] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     """Ids of the sessions that the page has deleted, in that order."""
     deleted: asyncio.Event = field(default_factory=asyncio.Event)
-    peer: Page | None = None
     url: str = ""
 
     def app(self) -> web.Application:
@@ -85,16 +87,12 @@ class PageServer:
         )
         return app
 
-    async def drop(self) -> None:
-        assert self.peer is not None
-        await self.peer.evaluate("drop()")
-
     async def _index(self, request: web.Request) -> web.FileResponse:
         return web.FileResponse(STATIC / "index.html")
 
     async def _sample(self, request: web.Request) -> web.Response:
-        # A second of a tone stands in for the speech: tests see it end.
-        tone = 8000 * np.sin(2 * np.pi * 220 * np.arange(16000) / 16000)
+        # A second and a half of a tone stands in for the speech: tests see it end.
+        tone = 8000 * np.sin(2 * np.pi * 220 * np.arange(24000) / 16000)
         file = io.BytesIO()
         with wave.open(file, "wb") as writer:
             writer.setparams((1, 2, 16000, 0, "NONE", ""))
@@ -116,7 +114,6 @@ class PageServer:
         self.offers.append(await request.json())
         if self.refusals:
             return self.refusals.pop(0)
-        assert self.peer is not None
         session_id = f"session-{len(self.offers)}"
         url = f"/sessions/{session_id}"
         answer = {

@@ -125,7 +125,6 @@ async def test_a_call_with_the_microphone(open_page: OpenPage, server: PageServe
     assert server.offers[0].keys() == {"sdp", "type", "avatar"}
     assert server.offers[0]["avatar"] == "default"
     assert re.findall(r"^m=(\w+)", server.offers[0]["sdp"], re.M) == ["audio", "video", "application"]
-    assert server.peer is not None
     assert await server.peer.evaluate("channels()") == ["control"]
     await expect(visit.page.locator("[data-figure=latencyMs]")).to_have_text(re.compile(r"^\d+$"))
     figures = await visit.page.evaluate("avatarPage.stats()")
@@ -137,7 +136,7 @@ async def test_a_call_with_the_microphone(open_page: OpenPage, server: PageServe
     await visit.page.click("#main")
     await visit.state("idle")
     await expect(visit.page.locator("[data-figure=fps]")).to_have_text(NO_NUMBER)
-    await asyncio.wait_for(server.deleted.wait(), 10)
+    await asyncio.wait_for(server.deleted.wait(), 20)
     assert server.ended == ["session-1"]
     assert visit.complaints == []
 
@@ -167,7 +166,6 @@ async def test_the_sample_needs_no_microphone(open_page: OpenPage) -> None:
     await visit.page.click("#main")
     await visit.state("live")
     status = visit.page.get_by_role("status")
-    await expect(status).to_have_text("Live. Ada speaks the sample.")
     await expect(status).to_have_text("The sample has ended.")
     await visit.state("live")  # and stays: silence follows
     await visit.page.get_by_role("button", name="Say it again").click()
@@ -194,7 +192,7 @@ async def test_another_avatar_is_another_session(open_page: OpenPage, server: Pa
         await visit.page.get_by_role("radio", name="Bruno").check(force=True)
     await expect(visit.page.get_by_role("heading", level=1)).to_have_text("Speak, and Bruno says it back.")
     await visit.state("live")
-    await asyncio.wait_for(server.deleted.wait(), 10)
+    await asyncio.wait_for(server.deleted.wait(), 20)
     assert server.offers[1]["avatar"] == "bruno"
     assert server.ended == ["session-1"]
 
@@ -232,12 +230,12 @@ async def test_a_page_without_https_offers_the_sample(open_page: OpenPage, serve
 
 
 async def test_server_full_is_tried_again_by_itself(open_page: OpenPage, server: PageServer) -> None:
-    server.refusals.append(problem(*FULL, headers={"Retry-After": "2"}))
+    server.refusals.append(problem(*FULL, headers={"Retry-After": "3"}))
     visit = await open_page()
     await visit.page.click("#main")
     words = await visit.notice("full")
     assert "The server is full" in words
-    assert re.search(r"All 4 sessions are taken\. Trying again in [12] s\.", words)
+    assert re.search(r"All 4 sessions are taken\. Trying again in [123] s\.", words)
     await visit.state("live")
     await expect(visit.page.locator("#notice")).to_be_hidden()
     assert len(server.offers) == 2
@@ -277,12 +275,13 @@ async def test_server_away_at_the_start(open_page: OpenPage) -> None:
     await visit.state("live")
 
 
-async def test_connection_lost_comes_back_by_itself(open_page: OpenPage, server: PageServer) -> None:
+@pytest.mark.parametrize("how", ["drop()", "fallSilent()"])
+async def test_connection_lost_comes_back_by_itself(open_page: OpenPage, server: PageServer, how: str) -> None:
     visit = await open_page()
     await visit.page.click("#main")
     await visit.page.wait_for_selector("#stage.playing")
     await visit.page.route("**/offer", lambda route: route.abort())
-    await server.drop()
+    await server.peer.evaluate(how)
     assert "Connection lost" in await visit.notice("lost")
     await visit.state("reconnecting")
     await visit.page.unroute("**/offer")
@@ -296,7 +295,7 @@ async def test_leaving_the_page_ends_the_session(open_page: OpenPage, server: Pa
     await visit.page.click("#main")
     await visit.state("live")
     await visit.page.goto("about:blank")
-    await asyncio.wait_for(server.deleted.wait(), 10)  # the request outlives its page
+    await asyncio.wait_for(server.deleted.wait(), 20)  # the request outlives its page
     assert server.ended == ["session-1"]
 
 
