@@ -216,7 +216,8 @@ def load_avatar(folder: Path, device: Device = "auto") -> Avatar:
     for index, box in enumerate(boxes):
         rgb = _crop(backgrounds[index], box)
         if rgb.shape[:2] != crops.shape[1:3]:
-            rgb = cv2.resize(rgb, (model.crop_width, model.crop_height), interpolation=cv2.INTER_AREA)
+            size = (model.crop_width, model.crop_height)
+            rgb = cast(UInt8, cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
         crops[index] = rgb
     x0, y0, x1, y1 = boxes[0]
     luma = soft_edge(x1 - x0, y1 - y0, manifest.feather_px)

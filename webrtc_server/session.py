@@ -11,7 +11,6 @@ from typing import Final, Literal
 import numpy as np
 from aiortc import (
     RTCConfiguration,
-    RTCDataChannel,
     RTCIceServer,
     RTCPeerConnection,
     RTCRtpSender,
@@ -99,8 +98,6 @@ class Session:
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         self._connection.on("connectionstatechange", self._on_connection_state)
         self._connection.on("track", self._on_track)
-        self._connection.on("datachannel", self._on_data_channel)
-        self._channel: RTCDataChannel | None = None
 
     async def answer(self, offer: Offer) -> str:
         """Negotiates and returns the answer's SDP with all candidates. Raises UnsupportedOffer."""
@@ -150,9 +147,6 @@ class Session:
         if not task.cancelled() and task.exception() is not None:
             logger.error("ingest failed", exc_info=task.exception(), extra={"session_id": self.id})
             self._end("the sound could not be processed")
-
-    def _on_data_channel(self, channel: RTCDataChannel) -> None:
-        self._channel = channel
 
     def _on_connection_state(self) -> None:
         state = self._connection.connectionState
