@@ -170,7 +170,7 @@ async def test_fifty_offers_at_once_fill_the_server_exactly(serve: Serve, bursts
     assert sorted(status for status, _, _ in answers) == [201] * 3 + [503] * 47
     assert len(server.manager.sessions) == 3
     assert all(int(retry or 0) > 0 for status, retry, _ in answers if status == 503)
-    assert all("places are taken" in problem["detail"] for status, _, problem in answers if status == 503)
+    assert all("3 of 3 sessions" in problem["detail"] for status, _, problem in answers if status == 503)
     await peer.close()
 
 
