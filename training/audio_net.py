@@ -44,7 +44,12 @@ class AudioNet(nn.Module):
         )
         self.body = nn.Sequential(_down(80, 96), _Residual(96), _down(96, 96), _Residual(96))
         self.head = nn.Sequential(
-            nn.Conv1d(96, 32, 1), nn.ReLU(), nn.Flatten(), nn.Linear(32 * WINDOW // 4, 128), nn.ReLU()
+            nn.Conv1d(96, 32, 1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(32 * WINDOW // 4, 128),
+            nn.ReLU(),
+            nn.Dropout(0.1),
         )
         self.out = nn.Linear(128, MOUTH_SIZE)
         self.scale: Tensor

@@ -13,9 +13,9 @@ from typing import Any, Final
 import cv2
 import yaml
 
-from training.export import cpu_session
+from training.onnx_session import cpu_session
 from training.pack_background import read_video
-from training.patch_net import CROP_HEIGHT, CROP_WIDTH
+from training.studio.crop import CROP_H, CROP_W
 
 DEFAULT_AVATAR: Final[dict[str, Any]] = {
     "format": 1,
@@ -44,8 +44,8 @@ def check(folder: Path) -> int:
     height, width = frames[0].shape[:2]
     for x0, y0, x1, y1 in crops["boxes"]:
         inside = min(x0, y0) >= 0 and x1 <= width and y1 <= height
-        if not inside or x0 % 2 or y0 % 2 or (x1 - x0, y1 - y0) != (CROP_WIDTH, CROP_HEIGHT):
-            raise ValueError(f"box {[x0, y0, x1, y1]} is odd, outside, or not {CROP_WIDTH}x{CROP_HEIGHT}")
+        if not inside or x0 % 2 or y0 % 2 or (x1 - x0, y1 - y0) != (CROP_W, CROP_H):
+            raise ValueError(f"box {[x0, y0, x1, y1]} is odd, outside, or not {CROP_W}x{CROP_H}")
     if crops["size"] != [width, height]:
         raise ValueError(f"boxes for a picture of {crops['size']}, the video is {[width, height]}")
     session = cpu_session(folder / "lipsync.onnx")

@@ -19,8 +19,9 @@ import torch
 from pipeline.features import SAMPLE_RATE, windows_of
 from training import augment
 from training.audio_net import AudioNet
-from training.export import cpu_session, load_nets
+from training.export import load_nets
 from training.mouth_pairs import MouthPairs, background_crops, load_pairs
+from training.onnx_session import cpu_session
 from training.patch_net import PatchNet
 from training.speech_corpus import FPS, REST, Utterance, held_out_utterances
 from training.studio import visemes
@@ -208,7 +209,7 @@ def painting_line(net: PatchNet, pairs: MouthPairs) -> str:
     )
 
 
-def contact_sheet(net: PatchNet, pairs: MouthPairs, columns: int = 5) -> UInt8:
+def contact_sheet(net: PatchNet, pairs: MouthPairs, columns: int = 8) -> UInt8:
     """Each viseme painted on two frames, then held-out mouths: rendered above, painted below. RGB."""
     rows = []
     for frame in (0, 60):

@@ -16,14 +16,15 @@ from typing import Final
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
 from pipeline.features import N_MELS, SILENCE, WINDOW
 from training.audio_net import AudioNet
 from training.mouth_pairs import background_crops
-from training.patch_net import CROP_HEIGHT, CROP_WIDTH, PatchNet
+from training.onnx_session import cpu_session
+from training.patch_net import PatchNet
+from training.studio.crop import CROP_H, CROP_W
 
 _OPSET: Final = 17
 _SEED: Final = 0
@@ -46,21 +47,13 @@ class LipSync(nn.Module):
 def load_nets(work: Path) -> tuple[AudioNet, PatchNet]:
     """The trained nets of a work folder, ready to be used."""
     hear, paint = AudioNet(), PatchNet()
-    hear.load_state_dict(torch.load(work / "audio_net.pt")["best"])
-    paint.load_state_dict(torch.load(work / "patch_net.pt")["best"])
+    hear.load_state_dict(torch.load(work / "audio_net.pt")["average"])
+    paint.load_state_dict(torch.load(work / "patch_net.pt")["average"])
     return hear.eval(), paint.eval()
 
 
-def cpu_session(path: Path) -> onnxruntime.InferenceSession:
-    """As the server runs it on a CPU: one thread."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
 def write(net: LipSync, path: Path) -> None:
-    crop = torch.zeros(1, CROP_HEIGHT, CROP_WIDTH, 3, dtype=torch.uint8)
+    crop = torch.zeros(1, CROP_H, CROP_W, 3, dtype=torch.uint8)
     audio = torch.full((1, WINDOW, N_MELS), SILENCE)
     part = path.with_suffix(".part.onnx")
     torch.onnx.export(
@@ -105,7 +98,7 @@ def count_mmac(net: LipSync) -> float:
 
     hooks = [m.register_forward_hook(add) for m in net.modules()]
     with torch.inference_mode():
-        net(torch.zeros(1, CROP_HEIGHT, CROP_WIDTH, 3, dtype=torch.uint8), torch.zeros(1, WINDOW, N_MELS))
+        net(torch.zeros(1, CROP_H, CROP_W, 3, dtype=torch.uint8), torch.zeros(1, WINDOW, N_MELS))
     for hook in hooks:
         hook.remove()
     return total / 1e6

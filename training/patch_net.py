@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.audio_net import MOUTH_SIZE
+from training.studio.crop import CROP_H, CROP_W
 
-CROP_HEIGHT: Final = 144
-CROP_WIDTH: Final = 176
 BORDER: Final = 8
 """Pixels over which a patch fades into its crop at the edge of the box; the outermost ones are the crop's own."""
 _ENCODER: Final = (24, 40, 64, 96)
@@ -82,8 +81,8 @@ class _Film(nn.Module):
 
 def border_window() -> Tensor:
     """(1, 1, 144, 176) float32: 0 at the edge of the box, 1 from BORDER pixels inwards."""
-    y = torch.arange(CROP_HEIGHT, dtype=torch.float32)
-    x = torch.arange(CROP_WIDTH, dtype=torch.float32)
+    y = torch.arange(CROP_H, dtype=torch.float32)
+    x = torch.arange(CROP_W, dtype=torch.float32)
     edge = torch.minimum(torch.minimum(y, y.flip(0))[:, None], torch.minimum(x, x.flip(0))[None])
     ramp = (edge / BORDER).clamp(0, 1)
     return (ramp * ramp * (3 - 2 * ramp))[None, None]

@@ -8,17 +8,20 @@ Writes audio_net.pt, and resumes from it (with the optimiser's state) until --st
 from __future__ import annotations
 
 import argparse
+import copy
+import math
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from pipeline.features import WINDOW
 from training.audio_net import AudioNet
+from training.averaging import follow
+from training.mel_augment import vary
 from training.speech_corpus import REST
 from training.studio.visemes import MOUTH_KEYS
 
@@ -55,11 +58,13 @@ class Corpus:
         self.spread = self.mouth[valid].std(0)
 
     def batch(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Windows (count * RUN, 32, 80) and mouths (count * RUN, 15), a run's frames next to each other."""
+        """Varied windows (count * RUN, 32, 80) and mouths (count * RUN, 15), a run's frames next to each other."""
         first = self.starts[torch.randint(len(self.starts), (count,), generator=generator)]
-        index = (first[:, None] + torch.tensor(FRAME_STEP)).reshape(-1)
-        windows = self.mel[index[:, None] + torch.arange(WINDOW)].float()
-        return windows, self.mouth[index]
+        length = FRAME_STEP[-1] + WINDOW
+        mel = vary(self.mel[first[:, None] + torch.arange(length)].float(), generator)
+        windows = torch.stack([mel[:, step : step + WINDOW] for step in FRAME_STEP], dim=1)
+        mouths = self.mouth[first[:, None] + torch.tensor(FRAME_STEP)]
+        return windows.flatten(0, 1), mouths.flatten(0, 1)
 
 
 def mouth_weights(spread: Tensor) -> Tensor:
@@ -68,21 +73,6 @@ def mouth_weights(spread: Tensor) -> Tensor:
     visible |= {"tongueOut": 0.3, "mouthClose": 0.0, "mouthShrugLower": 0.7}
     wanted = torch.tensor([visible.get(key, 1.0) for key in MOUTH_KEYS])
     return wanted / (spread + 0.02)
-
-
-def mask_spectrum(windows: Tensor, generator: torch.Generator) -> Tensor:
-    """Shifts the level a little and blanks a band of mel bins to what surrounds it, in half of the runs."""
-    count = len(windows)
-    runs = count // RUN
-    level = torch.randn(runs, 1, 1, generator=generator) * 0.15
-    start = torch.randint(0, 80, (runs, 1), generator=generator)
-    width = torch.randint(0, 12, (runs, 1), generator=generator)
-    bins = torch.arange(80)[None]
-    keep = ((bins < start) | (bins >= start + width)).float()[:, None]
-    windows = windows.view(runs, RUN, WINDOW, 80)
-    mean = windows.mean(3, keepdim=True)
-    mixed = windows * keep[:, None] + mean * (1 - keep[:, None]) + level[:, None]
-    return mixed.view(count, WINDOW, 80)
 
 
 def loss_of(predicted: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
@@ -110,7 +100,7 @@ def main() -> None:
     corpus = Corpus(options.work / "features")
     net = AudioNet()
     net.scale.copy_(corpus.spread)
-    average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.998), use_buffers=True)
+    average = copy.deepcopy(net)
     weights = mouth_weights(corpus.spread)
     optimiser = torch.optim.AdamW(net.parameters(), lr=options.rate, weight_decay=1e-2)
     checkpoint = options.work / "audio_net.pt"
@@ -127,18 +117,17 @@ def main() -> None:
     smooth = None
     while step < options.steps:
         warm = min(1.0, (step + 1) / 200)
-        rate = options.rate * warm * (0.5 + 0.5 * np.cos(np.pi * step / options.steps)) + 1e-6
+        rate = options.rate * warm * (0.5 + 0.5 * math.cos(math.pi * step / options.steps)) + 1e-6
         for group in optimiser.param_groups:
             group["lr"] = rate
         windows, wanted = corpus.batch(options.runs, generator)
-        windows = mask_spectrum(windows, generator)
         loss = loss_of(net(windows), wanted, weights)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
         step += 1
-        average.update_parameters(net)
+        follow(average, net, step)
         smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
         bar.update()
         bar.set_postfix(loss=f"{smooth:.4f}", refresh=False)
@@ -148,7 +137,6 @@ def main() -> None:
                 {
                     "net": net.state_dict(),
                     "average": average.state_dict(),
-                    "best": average.module.state_dict(),
                     "optimiser": optimiser.state_dict(),
                     "step": step,
                 },

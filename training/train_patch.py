@@ -8,6 +8,8 @@ Writes patch_net.pt, and resumes from it until --steps is reached. Mouths render
 from __future__ import annotations
 
 import argparse
+import copy
+import math
 from pathlib import Path
 from typing import Final
 
@@ -15,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from training.averaging import follow
 from training.mouth_pairs import MouthPairs, load_pairs
-from training.patch_net import CROP_HEIGHT, CROP_WIDTH, PatchNet
+from training.patch_net import PatchNet
+from training.studio.crop import CROP_H, CROP_W
 
 MOUTH_BOX: Final = (36, 30, 140, 106)
 """x0, y0, x1, y1 inside the crop: lips, teeth and what moves most around them."""
@@ -30,7 +33,7 @@ _SAVE_EVERY: Final = 250
 
 def pixel_weights(target: Tensor, background: Tensor) -> Tensor:
     """(B, 1, h, w): more for the mouth, and where a mouth differs from the resting one."""
-    y, x = torch.meshgrid(torch.arange(CROP_HEIGHT), torch.arange(CROP_WIDTH), indexing="ij")
+    y, x = torch.meshgrid(torch.arange(CROP_H), torch.arange(CROP_W), indexing="ij")
     mouth = torch.exp(-(((x - 88.0) / 38.0) ** 2) - ((y - 66.0) / 28.0) ** 2)
     changed = (target - background).abs().amax(1, keepdim=True)
     return 0.5 + 2.5 * mouth + 2.5 * (4.0 * F.avg_pool2d(changed, 5, 1, 2)).clamp(max=1.0)
@@ -116,7 +119,7 @@ def main() -> None:
     pairs = load_pairs(options.mouths, options.loop, options.avatar)
     net = PatchNet().to(memory_format=torch.channels_last)
     net.scale.copy_(torch.from_numpy(pairs.mouths.std(0)) + 0.02)
-    average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.998), use_buffers=True)
+    average = copy.deepcopy(net)
     optimiser = torch.optim.AdamW(net.parameters(), lr=options.rate, weight_decay=1e-3)
     checkpoint = options.work / "patch_net.pt"
     step = 0
@@ -133,7 +136,7 @@ def main() -> None:
     smooth = None
     while step < options.steps:
         warm = min(1.0, (step + 1) / 100)
-        rate = options.rate * warm * (0.5 + 0.5 * np.cos(np.pi * step / options.steps)) + 1e-6
+        rate = options.rate * warm * (0.5 + 0.5 * math.cos(math.pi * step / options.steps)) + 1e-6
         for group in optimiser.param_groups:
             group["lr"] = rate
         background, target, mouth = batches.next(options.batch)
@@ -144,7 +147,7 @@ def main() -> None:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
-        average.update_parameters(net)
+        follow(average, net, step)
         step += 1
         smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
         bar.update()
@@ -155,14 +158,13 @@ def main() -> None:
                 {
                     "net": net.state_dict(),
                     "average": average.state_dict(),
-                    "best": average.module.state_dict(),
                     "optimiser": optimiser.state_dict(),
                     "step": step,
                 },
                 part,
             )
             part.replace(checkpoint)
-            tqdm.write(f"step {step}: {held_out_psnr(average.module, pairs):.2f} dB held out, loss {smooth:.4f}")
+            tqdm.write(f"step {step}: {held_out_psnr(average, pairs):.2f} dB held out, loss {smooth:.4f}")
     bar.close()
 
 
