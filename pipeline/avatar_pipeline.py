@@ -24,13 +24,15 @@ AUDIO_TICK: Final = audio.RATE // 50
 SILENT_PEAK: Final = 33
 """Sound whose peak stays under this (-60 dBFS) may be stretched or cut unheard."""
 MAX_REPEATS: Final = 3
-"""Pictures shown again while a late patch is awaited, before the idle face returns."""
+"""Pictures shown again where patches are missing, before the idle face returns until there is one."""
 LINGER_S: Final = 1.0
-"""How long after the last packet the missing sound still counts as silence for the net."""
+"""How long missing sound still counts as silence for the net; after that it starts anew."""
 COMPOSE_S: Final = 0.005
 """Left between a patch's deadline and its frame's departure."""
 INFERENCE_S: Final = 0.030
 """Left between a complete window and its patch's deadline."""
+RESAMPLER_S: Final = 0.002
+"""More than the resampler in front of the net withholds."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ class AvatarPipeline:
         """One past the last sample given to the net, in 48 kHz samples of the timeline."""
         self._hearing = False
         self._last_packet = float("-inf")
-        self._expected: set[int] = set()
-        """Frames whose patch is on its way."""
+        self._expected: deque[int] = deque(maxlen=max_buffer_ms * fps // 1000)
+        """Frames not shown yet that a patch was asked for: it may be here, on its way, or dropped."""
         self._last_picture: UInt8 | None = None
         self._repeats = 0
         self._windows = 0
@@ -106,7 +108,7 @@ class AvatarPipeline:
 
     def _hear(self, position: int, pcm: Int16, now: float) -> None:
         """Gives the net a gapless run: missing sound becomes silence, sound it already went past is left out."""
-        if not self._hearing:
+        if not self._hearing or position - self._heard > LINGER_S * audio.RATE:
             self._start_hearing(position)
         if position > self._heard:
             self._feed(np.zeros((position - self._heard, audio.CHANNELS), np.int16), now)
@@ -120,6 +122,7 @@ class AvatarPipeline:
         window = max(0, position * self._fps // audio.RATE)
         self._extractor.reset(window)
         self._resampler = NetResampler()
+        self._gate = SpeechGate()
         self._heard = self._extractor.position * (audio.RATE // audio.NET_RATE)
         self._hearing = True
 
@@ -134,7 +137,7 @@ class AvatarPipeline:
 
     def _request(self, frame: int, window: features.Float32, weight: float, now: float) -> None:
         self._windows += 1
-        self._expected.add(frame)
+        self._expected.append(frame)
         index = self._avatar.background_index(frame / self._fps)
         self._submit(
             PatchRequest(
@@ -143,17 +146,15 @@ class AvatarPipeline:
                 deadline=self._clock.time_of(frame * audio.RATE // self._fps) - COMPOSE_S,
                 submitted=now,
                 done=partial(self._on_patch, frame, weight, now),
-                dropped=partial(self._on_drop, frame),
+                dropped=self._on_drop,
             )
         )
 
     def _on_patch(self, frame: int, weight: float, submitted: float, patch: UInt8) -> None:
         self._latencies.append(self._monotonic() - submitted)
-        self._expected.discard(frame)
         self._pictures.put(frame, Mouth(patch, weight))
 
-    def _on_drop(self, frame: int, name: str) -> None:
-        self._expected.discard(frame)
+    def _on_drop(self, name: str) -> None:
         self._drops[name] += 1
 
     # Right of the buffers: the clock's side.
@@ -169,13 +170,15 @@ class AvatarPipeline:
         """The picture of one video tick: (height * 3 / 2, width) uint8 I420, owned by the caller."""
         self._fill_silence(now)
         mouth = self._pictures.take(tick)
-        late = mouth is None and tick in self._expected
-        if late and self._last_picture is not None and self._repeats < MAX_REPEATS:
+        missing = mouth is None and tick in self._expected
+        while self._expected and self._expected[0] <= tick:
+            self._expected.popleft()
+        if missing and self._last_picture is not None and self._repeats < MAX_REPEATS:
             self._repeats += 1
             self._drops["picture_repeated"] += 1
             return self._last_picture.copy()
-        self._expected = {frame for frame in self._expected if frame > tick}
-        self._repeats = 0
+        if not missing:
+            self._repeats = 0
         index = self._avatar.background_index(tick / self._fps)
         picture = (
             compose(self._avatar, index, None)
@@ -189,9 +192,15 @@ class AvatarPipeline:
         """Sound that is not here in time for the net is silence to it: the mouth must close, not freeze."""
         if not self._hearing:
             return
-        ahead = features.LOOKAHEAD_S + INFERENCE_S + COMPOSE_S
+        # This is the last chance before the next frame is due, so that one's window must be complete as well.
+        ahead = features.LOOKAHEAD_S + max(INFERENCE_S + COMPOSE_S, 1 / self._fps + RESAMPLER_S)
         horizon = self._clock.sample_at(now + ahead)
         missing = horizon - self._heard
+        if missing > LINGER_S * audio.RATE:
+            # Nobody has looked for so long that there is no open mouth left to close.
+            self._hearing = False
+            self._gate = SpeechGate()
+            return
         if missing > 0:
             self._feed(np.zeros((missing, audio.CHANNELS), np.int16), now)
         if now - self._last_packet > LINGER_S and not self._gate.is_open:
