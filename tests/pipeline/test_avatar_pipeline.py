@@ -532,7 +532,7 @@ def test_pictures_belong_to_the_caller(tiny: Avatar) -> None:
 
 def test_stats_of_a_speaking_caller(tiny: Avatar) -> None:
     call = Call(tiny)
-    call.run(packets_of(speech(2.0)), 1.5)
+    call.run(packets_of(speech(1.46)), 1.5)
     stats = call.pipeline.stats(ORIGIN + 1.5)
     assert stats.speaking
     assert stats.windows == len(call.requests)
