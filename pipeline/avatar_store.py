@@ -17,7 +17,7 @@ from pipeline.onnx import Device
 
 logger = logging.getLogger(__name__)
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 class AvatarNotFound(AvatarError):
@@ -44,6 +44,8 @@ class AvatarStore:
         """Every usable avatar by name. A broken folder is left out and logged by name, once per change."""
         found: dict[str, AvatarSummary] = {}
         for path in sorted(self._root.glob(f"*/{MANIFEST}")):
+            if not _NAME.fullmatch(path.parent.name):
+                continue
             changed = path.stat().st_mtime_ns
             known = self._summaries.get(path.parent.name)
             if known is None or known[0] != changed:
@@ -91,7 +93,8 @@ class AvatarStore:
             avatar = await loop.run_in_executor(self._executor, partial(load_avatar, folder, self._device))
         finally:
             del self._loading[name]
-        self._loaded[name] = avatar
+        if self._loaded.maxsize:
+            self._loaded[name] = avatar
         logger.info(
             "avatar %s loaded in %.1f s: %d frames %dx%d, %d MB, inference on %s",
             name,
