@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fractions
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -61,21 +62,26 @@ def render(
 ) -> float:
     """Writes `target` (H.264 and AAC; the suffix chooses the container) and returns its seconds.
 
-    progress is called with the seconds done. Raises CannotRender; a file that could not be finished is removed.
+    progress is called with the seconds done. Raises CannotRender. The file appears when it is whole; until then,
+    and whatever goes wrong, what was there before stays.
     """
     pieces = packets_of(source)
     first = next(pieces, None)
     if first is None:
         raise CannotRender(f"{source}: holds no sound")
+    unfinished = target.with_name(f".{target.stem}.unfinished{target.suffix}")
     try:
-        with av.open(str(target), "w") as container:
-            return _Rendering(avatar, container, fps, progress).run(first, pieces)
-    except CannotRender:
-        target.unlink(missing_ok=True)
-        raise
-    except (av.FFmpegError, OSError, ValueError) as error:
-        target.unlink(missing_ok=True)
-        raise CannotRender(f"{target}: cannot be written: {error}") from error
+        with av.open(str(unfinished), "w") as container:
+            seconds = _Rendering(avatar, container, fps, progress).run(first, pieces)
+        unfinished.replace(target)
+    except (av.FFmpegError, OSError) as error:
+        raise CannotRender(f"{target}: cannot be written: {error.strerror or error}") from error
+    except ValueError as error:
+        raise CannotRender(f"{target}: cannot be written: no known kind of video file") from error
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+    return seconds
 
 
 class _Rendering:
