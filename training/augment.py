@@ -72,7 +72,11 @@ def _coloured(count: int, rng: Rng) -> Sound:
 def _hum(count: int, rng: Rng) -> Sound:
     time = np.arange(count) / SAMPLE_RATE
     base = rng.choice([50.0, 60.0, rng.uniform(80, 240)])
-    waves = [rng.random() / k * np.sin(2 * np.pi * (base * k * time + rng.random())) for k in range(1, 12)]
+    fall = rng.uniform(0.0, 1.5)
+    waves = [
+        rng.random() / k**fall * np.sin(2 * np.pi * (base * k * time + rng.random()))
+        for k in range(1, rng.integers(3, 16))
+    ]
     return np.sum(waves, axis=0).astype(np.float32)
 
 
@@ -142,7 +146,7 @@ def degrade(pcm: Sound, rng: Rng) -> Sound:
     if rng.random() < 0.5:
         out = reverberate(out, rng)
     if rng.random() < 0.75:
-        out = out + noise(len(out), rng) * np.float32(rms(out) * from_db(-rng.uniform(5.0, 40.0)))
+        out = out + noise(len(out), rng) * np.float32(rms(out) * from_db(-rng.uniform(0.0, 35.0)))
     out = np.clip(out * np.float32(from_db(rng.uniform(-22.0, 8.0))), -1.0, 1.0)
     if rng.random() < 0.4:
         out = through_opus(out, int(rng.uniform(12_000, 64_000)))

@@ -39,6 +39,7 @@ FPS: Final = 30
 _GRID_HZ: Final = 200
 _UTTERANCES_PER_CLIP: Final = 4
 _CLIPS_PER_SHARD: Final = 25
+_SILENT_SHARE: Final = 0.25
 
 
 @dataclass(frozen=True)
@@ -160,8 +161,8 @@ def _make_shard(number: int, utterances: list[Utterance], folder: Path) -> None:
     rng = np.random.default_rng([7, number])
     mels, targets = [], []
     for _ in range(_CLIPS_PER_SHARD):
-        if rng.random() < 0.12:
-            mel, mouth = silent_clip(float(rng.uniform(3, 10)), rng)
+        if rng.random() < _SILENT_SHARE:
+            mel, mouth = silent_clip(float(rng.uniform(4, 14)), rng)
         else:
             chosen = rng.choice(len(utterances), _UTTERANCES_PER_CLIP, replace=False)
             mel, mouth = speech_clip([utterances[i] for i in chosen], rng)
@@ -177,7 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("training/work"))
     parser.add_argument("--sentences", type=int, default=700)
-    parser.add_argument("--shards", type=int, default=40, help="about 6 minutes of degraded sound each")
+    parser.add_argument("--shards", type=int, default=60, help="about 6 minutes of degraded sound each")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     utterances = training_utterances(options.work / "speech", options.sentences)
