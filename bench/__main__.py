@@ -18,6 +18,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
+from bench.browser import watch
 from bench.call import Call, Openness, place_call, reference
 from bench.stages import Stage, measure
 from pipeline.avatar import load_avatar
@@ -88,10 +89,20 @@ def call_table(results: list[Call], cores: float) -> str:
     return "\n".join(rows)
 
 
+async def browser(seconds: float) -> dict[str, float]:
+    async with server() as (url, _):
+        return await watch(url, CLIP, seconds)
+
+
+def figure_table(figures: dict[str, float]) -> str:
+    return "\n".join(["| figure | |", "|---|---|", *(f"| {name} | {value:.4g} |" for name, value in figures.items())])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the calls")
     parser.add_argument("--calls", type=int, nargs="*", default=[1, 2], help="how many at once; one run each")
+    parser.add_argument("--no-browser", action="store_true", help="without the page in Chromium")
     parser.add_argument("--no-stages", action="store_true", help="calls only")
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}\n")
@@ -101,6 +112,9 @@ def main() -> None:
     for together in options.calls:
         print(f"{together} at once, {options.seconds:g} s\n")
         print(call_table(*asyncio.run(calls(options.seconds, together))), "\n", flush=True)
+    if not options.no_browser:
+        print("The demo page in Chromium\n")
+        print(figure_table(asyncio.run(browser(options.seconds))), flush=True)
 
 
 if __name__ == "__main__":

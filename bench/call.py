@@ -96,7 +96,7 @@ async def place_call(url: str, speech: Int16, expected: Float, fps: int, look: O
         stats = await peer.stats()
     got, spoken = peer.received, peer.track.started
     intervals = np.diff(got.video_times)
-    envelope = _envelope(speech[:, 0])
+    envelope = envelope_of(speech[:, 0])
     heard = got.sound_from(spoken)
     voice = np.array([_sound_lag(speech[:, 0], heard, at) for at in _speaking_seconds(envelope)])
     instants = np.arange(len(expected)) / fps
@@ -108,7 +108,7 @@ async def place_call(url: str, speech: Int16, expected: Float, fps: int, look: O
     shift = float(np.median(picture))
     shown = np.interp(grid + shift, seen_at, opening)
     loud = np.interp(grid, np.arange(len(envelope)) / 50.0, envelope)
-    quiet = _quiet(loud)
+    quiet = quiet_parts(loud)
     return Call(
         seconds=seconds,
         fps=(len(intervals)) / (got.video_times[-1] - got.video_times[0]),
@@ -122,7 +122,7 @@ async def place_call(url: str, speech: Int16, expected: Float, fps: int, look: O
         picture_p50_ms=1000 * shift,
         skew_p50_ms=1000 * (shift - float(np.median(voice))),
         skew_worst_ms=1000 * float(max(picture - np.median(voice), key=abs)),
-        mouth_correlation=float(np.corrcoef(_smooth(shown), _smooth(loud))[0, 1]),
+        mouth_correlation=float(np.corrcoef(smooth(shown), smooth(loud))[0, 1]),
         silence_opening=float((shown[quiet].mean() - shown.min()) / (np.percentile(shown[~quiet], 95) - shown.min()))
         if quiet.any()
         else float("nan"),
@@ -130,7 +130,7 @@ async def place_call(url: str, speech: Int16, expected: Float, fps: int, look: O
     )
 
 
-def _envelope(sound: npt.NDArray[np.int16]) -> Float:
+def envelope_of(sound: npt.NDArray[np.int16]) -> Float:
     """Root mean square of every 20 ms, on a scale of hearing (power 0.6)."""
     pieces = sound[: len(sound) // 960 * 960].reshape(-1, 960).astype(np.float64)
     return np.asarray(np.sqrt((pieces**2).mean(1)) ** 0.6)
@@ -167,13 +167,13 @@ def _lags(wanted: Float, shown_at: Callable[[Float], Float], grid: Float) -> Flo
     return np.array(lags)
 
 
-def _smooth(series: Float) -> Float:
+def smooth(series: Float) -> Float:
     """Over 150 ms: a syllable."""
     width = int(0.15 * GRID)
     return np.convolve(series, np.ones(width) / width, "same")
 
 
-def _quiet(loud: Float) -> npt.NDArray[np.bool_]:
+def quiet_parts(loud: Float) -> npt.NDArray[np.bool_]:
     """Where nothing is said for 300 ms before and after."""
     width = int(0.6 * GRID)
     nearby = np.convolve(loud > 0.04 * loud.max(), np.ones(width), "same")

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.jitterbuffer import JitterFrame
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+from aiortc.utils import uint16_add
 
 from webrtc_server import aiortc_hooks
 from webrtc_server.jitter_buffer import ImmediateJitterBuffer
@@ -72,17 +73,33 @@ class SpeechTrack(MediaStreamTrack):
 
 
 class MarkerJitterBuffer:
-    """In-order video frames, complete at the marker bit. Enough for a loopback without loss."""
+    """Video frames in order, each complete at its marker bit, with time for a lost packet to be sent again."""
+
+    PATIENCE = 100
+    """Packets that may come after a missing one before it is given up, and a key frame asked for."""
 
     def __init__(self) -> None:
+        self._waiting: dict[int, Any] = {}
+        self._next: int | None = None
         self._parts: list[bytes] = []
+        self._frames: list[JitterFrame] = []
 
     def add(self, packet: Any) -> tuple[bool, JitterFrame | None]:
-        self._parts.append(packet._data)
-        if not packet.marker:
-            return False, None
-        data, self._parts = b"".join(self._parts), []
-        return False, JitterFrame(data=data, timestamp=packet.timestamp)
+        if self._next is None:
+            self._next = packet.sequence_number
+        if uint16_add(packet.sequence_number, -self._next) < 32_768:
+            self._waiting[packet.sequence_number] = packet
+        lost = len(self._waiting) > self.PATIENCE
+        if lost:
+            self._parts = []
+            self._next = min(self._waiting, key=lambda number: uint16_add(number, -self._next))
+        while (packet := self._waiting.pop(self._next, None)) is not None:
+            self._next = uint16_add(self._next, 1)
+            self._parts.append(packet._data)
+            if packet.marker:
+                self._frames.append(JitterFrame(data=b"".join(self._parts), timestamp=packet.timestamp))
+                self._parts = []
+        return lost, self._frames.pop(0) if self._frames else None
 
 
 @dataclass
