@@ -77,4 +77,6 @@ class H264Encoder(Encoder):
             "maxrate": str(self._range.maximum),
             "bufsize": str(self._range.maximum // 2),
         }
+        # Now, not at the first frame: x264 follows later changes of the bitrate only if it opened with it at maxrate.
+        codec.open()
         return codec
