@@ -45,9 +45,8 @@ def main() -> int:
         return statistics.median(times)
 
     one_core = median_ms(inputs[:1], cpu.model)
-    print(
-        f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, onnxruntime {onnxruntime.__version__}, numpy {np.__version__}\n"
-    )
+    today = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"
+    print(f"{today}, onnxruntime {onnxruntime.__version__}, numpy {np.__version__}\n")
     print("| device | batch | ms a batch | ms a picture | sessions at 30 fps |\n|---|---|---|---|---|")
     print(f"| CPU, one core | 1 | {one_core:.2f} | {one_core:.2f} | {1000 / 30 / one_core:.0f} |")
     for batch in BATCHES:
