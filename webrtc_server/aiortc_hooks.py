@@ -27,7 +27,8 @@ def _get(owner: object, name: str) -> Any:
     try:
         return getattr(owner, name)
     except AttributeError:
-        raise HookMoved(f"{type(owner).__name__}.{name} is gone from this version of aiortc") from None
+        kind = owner if isinstance(owner, type) else type(owner)
+        raise HookMoved(f"{kind.__name__}.{name} is gone from this version of aiortc") from None
 
 
 def _set(owner: object, name: str, value: object) -> None:
