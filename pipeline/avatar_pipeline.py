@@ -31,8 +31,6 @@ COMPOSE_S: Final = 0.005
 """Left between a patch's deadline and its frame's departure."""
 INFERENCE_S: Final = 0.030
 """Left between a complete window and its patch's deadline."""
-RESAMPLER_S: Final = 0.002
-"""More than the resampler in front of the net withholds."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +159,8 @@ class AvatarPipeline:
 
     def audio_at(self, tick: int) -> Int16:
         """The sound of one 20 ms tick: (960, 2) int16 at 48 kHz."""
+        # Video ticks alone may lie too far apart for the next frame's window to be complete in time.
+        self._fill_silence(self._clock.time_of(tick * AUDIO_TICK))
         pcm, missing = self._sound.read(tick * AUDIO_TICK, AUDIO_TICK)
         if self._hearing:
             self._gap += missing
@@ -192,8 +192,7 @@ class AvatarPipeline:
         """Sound that is not here in time for the net is silence to it: the mouth must close, not freeze."""
         if not self._hearing:
             return
-        # This is the last chance before the next frame is due, so that one's window must be complete as well.
-        ahead = features.LOOKAHEAD_S + max(INFERENCE_S + COMPOSE_S, 1 / self._fps + RESAMPLER_S)
+        ahead = features.LOOKAHEAD_S + INFERENCE_S + COMPOSE_S
         horizon = self._clock.sample_at(now + ahead)
         missing = horizon - self._heard
         if missing > LINGER_S * audio.RATE:
