@@ -23,7 +23,7 @@ from training.export import load_nets
 from training.mouth_pairs import MouthPairs, background_crops, load_pairs
 from training.onnx_session import cpu_session
 from training.patch_net import PatchNet
-from training.speech_corpus import FPS, REST, Utterance, held_out_utterances
+from training.speech_corpus import FPS, HELD_OUT_VOICE, REST, Utterance, held_out_utterances
 from training.studio import visemes
 from training.studio.visemes import MOUTH_KEYS
 from training.train_patch import MOUTH_BOX, held_out_psnr
@@ -143,31 +143,40 @@ def silences(seconds: float = 6.0) -> dict[str, Float32]:
     }
 
 
-def hearing_table(net: AudioNet) -> list[str]:
-    lines = ["| held-out voice | " + " | ".join(_TRACKS) + " | lag, frames | m b p closed | f v tucked |"]
+def hearing_row(name: str, got: list[Float32], spoken: list[Utterance]) -> str:
+    all_got, joined = np.concatenate(got), np.concatenate([wanted(u) for u in spoken])
+    cells = []
+    for keys in _TRACKS.values():
+        columns = [column(k) for k in keys]
+        cells.append(f"{correlation(all_got[:, columns].sum(1), joined[:, columns].sum(1)):.3f}")
+    jaw = column("jawOpen")
+    lag = lag_frames(all_got[:, jaw], joined[:, jaw])
+    closed = [c for m, u in zip(got, spoken, strict=True) for c in closures(m, u)]
+    tucked = [t for m, u in zip(got, spoken, strict=True) for t in tucks(m, u)]
+    cells += [f"{lag:+d}", f"{np.mean(closed):.0%} of {len(closed)}", f"{np.mean(tucked):.0%} of {len(tucked)}"]
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def hearing_table(net: AudioNet, recordings: list[Utterance]) -> list[str]:
+    """Correlation with the mouth that the phones ask for, over all frames of all held-out sentences."""
+    lines = ["| held-out speech | " + " | ".join(_TRACKS) + " | lag, frames | m b p closed | f v tucked |"]
     lines.append("|" + "---|" * (len(_TRACKS) + 4))
     spoken = held_out_utterances()
-    targets = [wanted(u) for u in spoken]
-    joined = np.concatenate(targets)
-    for name in conditions(spoken[0].pcm):
-        got = [heard(net, conditions(u.pcm)[name]) for u in spoken]
-        all_got = np.concatenate(got)
-        cells = []
-        for keys in _TRACKS.values():
-            columns = [column(k) for k in keys]
-            cells.append(f"{correlation(all_got[:, columns].sum(1), joined[:, columns].sum(1)):.3f}")
-        lag = lag_frames(all_got[:, column("jawOpen")], joined[:, column("jawOpen")])
-        closed = [c for m, u in zip(got, spoken, strict=True) for c in closures(m, u)]
-        tucked = [t for m, u in zip(got, spoken, strict=True) for t in tucks(m, u)]
-        cells += [f"{lag:+d}", f"{np.mean(closed):.0%} of {len(closed)}", f"{np.mean(tucked):.0%} of {len(tucked)}"]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    got = np.concatenate([heard(net, u.pcm) for u in spoken])
+    varied = [conditions(u.pcm) for u in spoken]
+    lines += [
+        hearing_row(f"{HELD_OUT_VOICE}, {name}", [heard(net, v[name]) for v in varied], spoken) for name in varied[0]
+    ]
+    if recordings:
+        got = [heard(net, u.pcm) for u in recordings]
+        lines.append(hearing_row("real recordings", got, recordings))
     jaw = column("jawOpen")
+    own = np.concatenate([heard(net, u.pcm)[:, jaw] for u in spoken])
+    right = np.concatenate([wanted(u)[:, jaw] for u in spoken])
     lines.append("")
     lines.append(
-        f"jaw: mean {got[:, jaw].mean():.3f} (wanted {joined[:, jaw].mean():.3f}), spread {got[:, jaw].std():.3f} "
-        f"({joined[:, jaw].std():.3f}), movement between frames {np.abs(np.diff(got[:, jaw])).mean():.4f} "
-        f"({np.abs(np.diff(joined[:, jaw])).mean():.4f})"
+        f"jaw of {HELD_OUT_VOICE}: mean {own.mean():.3f} (wanted {right.mean():.3f}), spread {own.std():.3f} "
+        f"({right.std():.3f}), movement between frames {np.abs(np.diff(own)).mean():.4f} "
+        f"({np.abs(np.diff(right)).mean():.4f})"
     )
     return lines
 
@@ -250,12 +259,18 @@ def main() -> None:
     parser.add_argument("--loop", type=Path, default=Path("training/work/idle"))
     parser.add_argument("--avatar", type=Path, default=Path("models/default"))
     parser.add_argument("--out", type=Path, default=Path("training/work"))
+    parser.add_argument("--recordings", type=Path, help="folder of real speech: 16 kHz wav files, each with a .txt")
     options = parser.parse_args()
     torch.set_num_threads(1)
     hear, painter = load_nets(options.work)
     pairs = load_pairs(options.mouths, options.loop, options.avatar)
     backgrounds = background_crops(options.avatar)
-    print("\n".join(hearing_table(hear)), end="\n\n")
+    recordings = []
+    if options.recordings:
+        from training.alignment import align
+
+        recordings = [align(path) for path in sorted(options.recordings.glob("*.wav"))]
+    print("\n".join(hearing_table(hear, recordings)), end="\n\n")
     print("\n".join(silence_table(hear, options.avatar, backgrounds)), end="\n\n")
     print(painting_line(painter, pairs))
     sheets = {
