@@ -88,9 +88,12 @@ python:
 	    *) echo "$(PYTHON) has no modules venv and ensurepip; name another one with PYTHON=..." >&2; exit 1 ;; esac; \
 	$(call apt_install,python3-venv,$(PYTHON) cannot make virtual environments)
 
+# The tests drive a real browser through playwright, whose node wants libatomic.
 chromium:
-	@command -v chromium >/dev/null && exit 0; \
-	$(call apt_install,chromium,the tests drive a real browser and there is no chromium)
+	@command -v chromium >/dev/null || { \
+	$(call apt_install,chromium,the tests drive a real browser and there is no chromium); }; \
+	/sbin/ldconfig -p | grep -q 'libatomic\.so\.1 ' || { \
+	$(call apt_install,libatomic1,playwright drives the browser and needs libatomic.so.1); }
 
 # apt_install: a Debian package and why it is needed
 define apt_install
