@@ -163,15 +163,15 @@ def played_at(packet: Packet, delay_ms: int = DELAY_MS) -> int:
     return PlayoutClock(ORIGIN).sample_at(ORIGIN + packet.arrival) + delay_ms * RATE // 1000
 
 
-def expected_mouths(call: Call) -> npt.NDArray[np.float64]:
-    """Luma of the tiny model's patch for every frame, computed from the sound that was played."""
-    heard = NetResampler().convert(call.sound)
+def expected_mouths(call: Call, sound: Int16 | None = None) -> npt.NDArray[np.float64]:
+    """Luma of the tiny model's patch for every frame, computed from the sound that was played (or another)."""
+    heard = NetResampler().convert(call.sound if sound is None else sound)
     level = np.clip(255 * (windows_of(heard, call.fps).mean(axis=(1, 2)) + 0.5), 0, 255)
     return np.asarray(16 + level * 219 / 255, np.float64)
 
 
-def assert_in_sync(call: Call, ticks: Iterable[int], atol: float = 2.5) -> None:
-    wanted = expected_mouths(call)
+def assert_in_sync(call: Call, ticks: Iterable[int], atol: float = 2.5, sound: Int16 | None = None) -> None:
+    wanted = expected_mouths(call, sound)
     for tick in ticks:
         assert call.mouth(call.pictures[tick], tick) == pytest.approx(wanted[tick], abs=atol), f"frame {tick}"
 
@@ -218,6 +218,16 @@ def test_a_click_reaches_the_frames_around_its_own_instant(tiny: Avatar, fps: in
     assert played - LOOKAHEAD_S - 1 / fps <= speaking[0] / fps <= played - LOOKAHEAD_S + 0.01 + 1 / fps
     last = played + 0.23 + 3 / fps
     assert last - 0.01 - 1 / fps <= speaking[-1] / fps <= last + 0.01 + 1 / fps
+
+
+@pytest.mark.parametrize("fps", [25, 30])
+def test_a_patch_is_made_for_the_background_it_is_shown_on(tiny: Avatar, fps: int) -> None:
+    # A net that changes nothing: every background is of another grey, so a wrong one would show.
+    call = Call(tiny, fps=fps, answer=lambda request: request.input.crop)
+    call.run(packets_of(speech(2.0)), 3.0)
+    assert len(call.requests) > 1.9 * fps
+    for tick, picture in call.pictures.items():
+        np.testing.assert_allclose(picture.astype(int), call.idle(tick), atol=1)
 
 
 def test_sound_leaves_its_mark_on_the_net_in_time_for_the_deadline(tiny: Avatar) -> None:
@@ -302,6 +312,23 @@ def test_jitter_within_the_delay_is_not_heard(tiny: Avatar) -> None:
     np.testing.assert_array_equal(call.sound[start : start + len(spoken)], spoken)
     assert_in_sync(call, range(start * 30 // RATE + 3, start * 30 // RATE + 175))
     assert call.drops == {}
+
+
+@pytest.mark.parametrize("stall_s", [0.075, 0.0811, 0.15])
+def test_sound_too_late_for_the_net_is_played_all_the_same(tiny: Avatar, stall_s: float) -> None:
+    call, spoken = Call(tiny), speech(3.0)
+    packets = packets_of(spoken)
+    until = packets[75].arrival + stall_s
+    call.run([p._replace(arrival=max(p.arrival, until)) if n >= 75 else p for n, p in enumerate(packets)], 4.0)
+    start = played_at(packets[0])
+    np.testing.assert_array_equal(call.sound[start : start + len(spoken)], spoken)
+    # The net went past some of it with silence, in the middle of a packet, and then went on in time.
+    unheard = call.drops["unheard_sound"]
+    assert call.drops == {"unheard_sound": unheard}
+    assert unheard % AUDIO_TICK
+    heard = call.sound.copy()
+    heard[start + 75 * AUDIO_TICK :][:unheard] = 0
+    assert_in_sync(call, range(start * 30 // RATE + 5, start * 30 // RATE + 85), sound=heard)
 
 
 # Patches that come late, or never.

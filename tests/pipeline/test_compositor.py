@@ -105,6 +105,14 @@ def test_half_a_weight_is_half_way(avatar: Avatar) -> None:
     np.testing.assert_allclose(half, (background + whole) / 2, atol=1.5)
 
 
+@pytest.mark.parametrize("weight", [0.25, 0.75, 1.0])
+def test_blending_rounds_to_the_nearest(avatar: Avatar, weight: float) -> None:
+    background = planes(avatar.backgrounds[0])[0][inside(1)].astype(float)
+    blended = planes(compose(avatar, 0, solid(255, 255, 255), weight))[0][inside(1)]
+    share = np.floor(avatar.edge[0] * weight) / 256
+    assert np.abs(blended - (background + (235 - background) * share)).max() <= 0.5
+
+
 def test_the_edge_is_soft(avatar: Avatar) -> None:
     change = planes(compose(avatar, 0, solid(255, 255, 255)))[0].astype(int) - planes(avatar.backgrounds[0])[0]
     x0, y0, x1, y1 = BOX
