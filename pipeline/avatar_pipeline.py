@@ -100,7 +100,9 @@ class AvatarPipeline:
         arrival = self._clock.sample_at(now)
         silent = bool(np.abs(pcm, dtype=np.int32).max(initial=0) < SILENT_PEAK)
         position = self._anchor.place(timestamp, len(pcm), arrival, silent)
-        self._sound.write(position, pcm, arrival)
+        gap = self._sound.write(position, pcm, arrival)
+        if self._hearing:
+            self._gap += gap
         self._last_packet = now
         self._hear(position, pcm, now)
 

@@ -105,11 +105,12 @@ class SoundBuffer:
         """One past the last sample written."""
         return self._end
 
-    def write(self, position: int, pcm: Int16, arrival: int) -> None:
+    def write(self, position: int, pcm: Int16, arrival: int) -> int:
         """Puts (n, 2) int16 at a timeline position; earlier sound is never overwritten, gaps become silence.
 
         arrival: the timeline's sample now. Drops (counted in samples): `late_sound` had its turn already,
         `overlapping_sound` lies under sound already here, `sound_overflow` is further ahead than the buffer holds.
+        Returns the samples of silence put before it that are still to be played.
         """
         capacity, now = len(self._ring), max(arrival, self._played)
         for name, floor in (("late_sound", now), ("overlapping_sound", self._end)):
@@ -122,11 +123,13 @@ class SoundBuffer:
             self.drops["sound_overflow"] += len(pcm) - room
             pcm = pcm[:room]
         if not len(pcm):
-            return
+            return 0
+        silence = max(0, position - max(self._end, now))
         gap = position - max(self._end, position - capacity)
         self._store(position - gap, np.zeros((gap, CHANNELS), np.int16))
         self._store(position, pcm)
         self._end = position + len(pcm)
+        return silence
 
     def read(self, position: int, count: int) -> tuple[Int16, int]:
         """(count, 2) int16 from a timeline position, and how many of them had not arrived (given as silence)."""

@@ -331,6 +331,19 @@ def test_sound_too_late_for_the_net_is_played_all_the_same(tiny: Avatar, stall_s
     assert_in_sync(call, range(start * 30 // RATE + 5, start * 30 // RATE + 85), sound=heard)
 
 
+def test_lost_sound_is_counted_and_pauses_are_not(tiny: Avatar) -> None:
+    call, packets = Call(tiny), packets_of(speech(3.0))
+    lost = {30, 60, 61, 62, *range(100, 115)}
+    call.run([packet for n, packet in enumerate(packets) if n not in lost], 3.0)
+    assert call.pipeline.stats(call.now).gap_ms == 20 * len(lost)
+    call.run([], 6.0)
+    # Not knowing whether more comes, it counts the first second.
+    before = call.pipeline.stats(call.now).gap_ms
+    assert before <= 20 * len(lost) + 1000
+    call.run(packets_of(speech(1.0), start=60.0, first=FIRST + 60 * RATE), 61.0)
+    assert call.pipeline.stats(call.now).gap_ms == before
+
+
 # Patches that come late, or never.
 
 
