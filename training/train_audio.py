@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("training/work"))
     parser.add_argument("--steps", type=int, default=9000)
-    parser.add_argument("--runs", type=int, default=96, help=f"runs of {RUN} frames in a batch")
+    parser.add_argument("--runs", type=int, default=64, help=f"runs of {RUN} frames in a batch")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
