@@ -18,6 +18,8 @@ def switches(microphone: Path) -> list[str]:
     return [
         "--headless=new",
         "--no-sandbox",
+        # Also on a machine without any other interface.
+        "--allow-loopback-in-peer-connection",
         "--disable-gpu",
         "--autoplay-policy=no-user-gesture-required",
         "--use-fake-ui-for-media-stream",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Final, Literal, cast
 
 import av
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.lipsync import FAMILIES, LipSyncInput, LipSyncModel
 from pipeline.onnx import Device
@@ -29,18 +29,29 @@ class AvatarError(Exception):
     """An avatar folder that cannot be used; the message names the file and what is wrong with it."""
 
 
+def _inside(name: str) -> str:
+    """An avatar's files lie in its folder: what is served over HTTP must not lead out of it."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError("must be a path inside the avatar's folder")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_inside)]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class BackgroundEntry(_Strict):
-    video: str
+    video: FileName
     order: Literal["circular", "pingpong"] = "circular"
 
 
 class ModelEntry(_Strict):
     family: str
-    file: str
+    file: FileName
 
 
 class Manifest(_Strict):
@@ -51,9 +62,9 @@ class Manifest(_Strict):
     description: str = ""
     licence: str = ""
     credit: str = ""
-    poster: str = "poster.jpg"
+    poster: FileName = "poster.jpg"
     background: BackgroundEntry
-    crops: str = "crops.json"
+    crops: FileName = "crops.json"
     model: ModelEntry
     feather_px: Annotated[int, Field(ge=0, le=64)] = 10
 

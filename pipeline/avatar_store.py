@@ -46,7 +46,7 @@ class AvatarStore:
         for path in sorted(self._root.glob(f"*/{MANIFEST}")):
             if not _NAME.fullmatch(path.parent.name):
                 continue
-            changed = path.stat().st_mtime_ns
+            changed = max(file.stat().st_mtime_ns for file in path.parent.iterdir())
             known = self._summaries.get(path.parent.name)
             if known is None or known[0] != changed:
                 known = (changed, self._summarise(path.parent))

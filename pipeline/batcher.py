@@ -101,13 +101,19 @@ class BatcherStats:
 
 LATENCY_BUCKETS_S: Final = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2)
 
+COMPLAINT_INTERVAL_S: Final = 10.0
+
 
 class Batcher:
-    """Runs requests on its own threads and hands results to `deliver`, which brings them to their owner's thread."""
+    """Runs requests on its own threads and hands results to `deliver`, which brings them to their owner's thread.
+
+    The threads start with the first request: only a loaded model knows whether it runs on a GPU, which one thread
+    keeps busy with batches, or on the CPU, which takes a thread per core.
+    """
 
     def __init__(
         self,
-        threads: int,
+        cpu_threads: int,
         clock: Callable[[], float],
         deliver: Callable[[Callable[[], None]], None],
         scheduler: BatchScheduler | None = None,
@@ -122,17 +128,17 @@ class Batcher:
         self._busy = 0.0
         self._latency_counts = [0] * (len(LATENCY_BUCKETS_S) + 1)
         self._latency_sum = 0.0
-        self._threads = [
-            threading.Thread(target=self._run, name=f"inference-{i}", daemon=True) for i in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._quiet_until = float("-inf")
+        self._cpu_threads = cpu_threads
+        self._threads: list[threading.Thread] = []
 
     def submit(self, request: PatchRequest) -> None:
         with self._wake:
             if self._closed:
                 request.dropped("inference_closed")
                 return
+            if not self._threads:
+                self._start(1 if request.model.device == "cuda" else self._cpu_threads)
             leaving = self._scheduler.add(request)
             self._wake.notify()
         if leaving is not None:
@@ -160,6 +166,13 @@ class Batcher:
         for thread in self._threads:
             thread.join()
 
+    def _start(self, threads: int) -> None:
+        self._threads = [
+            threading.Thread(target=self._run, name=f"inference-{i}", daemon=True) for i in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
     def _run(self) -> None:
         while True:
             with self._wake:
@@ -179,7 +192,11 @@ class Batcher:
             patches = batch[0].model.infer([request.input for request in batch])
             answers = list(zip(batch, patches, strict=True))
         except Exception:
-            logger.exception("inference failed for a batch of %d", len(batch))
+            if started >= self._quiet_until:
+                self._quiet_until = started + COMPLAINT_INTERVAL_S
+                logger.exception(
+                    "inference failed; told once in %g s, counted as inference_failed", COMPLAINT_INTERVAL_S
+                )
             for request in batch:
                 self._tell(request.dropped, "inference_failed")
             return

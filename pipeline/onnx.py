@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, cast
@@ -17,11 +16,6 @@ AnyArray = npt.NDArray[np.generic]
 
 class DeviceUnavailable(RuntimeError):
     """The configured inference device cannot be used here."""
-
-
-def worker_threads(threads: int, device: str) -> int:
-    """Inference threads to run: one per GPU; on the CPU one per core (`threads` 0) or as many as asked for."""
-    return 1 if device == "cuda" else threads or os.cpu_count() or 1
 
 
 class OnnxModel:

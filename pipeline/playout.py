@@ -46,7 +46,8 @@ class PlayoutAnchor:
     JUMP: Final = RATE // 5
     """A timestamp this far ahead of its time (200 ms) is a new timeline, not jitter."""
     LATE: Final = RATE // 4
-    """This much sound arriving too late to be heard (250 ms) is a slower path, not jitter."""
+    """Sound that keeps arriving too late to be heard for this long (250 ms) has a slower path. What comes late all
+    at once, after a stall, has not."""
 
     def __init__(self, delay: int) -> None:
         self.delay = delay
@@ -55,7 +56,7 @@ class PlayoutAnchor:
         self._best: int | None = None
         self._span = 0
         self._drift = 0
-        self._late = 0
+        self._late_since: int | None = None
 
     def place(self, timestamp: int, count: int, arrival: int, silent: bool) -> int:
         """The timeline sample at which `count` samples stamped `timestamp` begin. May lie in the past: drop them."""
@@ -65,8 +66,11 @@ class PlayoutAnchor:
         if headroom > self.delay + self.JUMP:
             self.moves["timestamp_jump"] += 1
             return self._anchor(timestamp, arrival)
-        self._late = self._late + count if headroom < 0 else 0
-        if self._late >= self.LATE:
+        if headroom >= 0:
+            self._late_since = None
+        elif self._late_since is None:
+            self._late_since = arrival
+        if self._late_since is not None and arrival + count - self._late_since >= self.LATE:
             self.moves["late_path"] += 1
             return self._anchor(timestamp, arrival)
         self._observe(headroom, count)
@@ -86,7 +90,7 @@ class PlayoutAnchor:
 
     def _anchor(self, timestamp: int, arrival: int) -> int:
         self._offset = arrival + self.delay - timestamp
-        self._best, self._span, self._drift, self._late = None, 0, 0, 0
+        self._best, self._span, self._drift, self._late_since = None, 0, 0, None
         return arrival + self.delay
 
 

@@ -18,7 +18,6 @@ from aiohttp import web
 from pipeline.avatar_store import AvatarStore
 from pipeline.batcher import Batcher
 from pipeline.config import Config
-from pipeline.onnx import worker_threads
 from signaling.routes import make_app
 from webrtc_server.manager import SessionManager
 from webrtc_server.metrics import Metrics
@@ -51,7 +50,7 @@ class Server:
         loop.set_default_executor(ThreadPoolExecutor(cores + 1, thread_name_prefix="encode"))
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._batcher = Batcher(
-            worker_threads(config.inference.threads, config.inference.device),
+            config.inference.threads or cores,
             clock=time.monotonic,
             deliver=_deliver_to(loop),
         )

@@ -56,5 +56,6 @@ def _check(description: sdp.SessionDescription, kind: Kind, directions: tuple[st
     sections = [media for media in description.media if media.kind == kind]
     if len(sections) != 1:
         raise UnsupportedOffer(f"the offer has {len(sections)} {kind} sections; it needs exactly one, to {wanted}")
-    if (sections[0].direction or "sendrecv") not in directions or sections[0].port == 0:
-        raise UnsupportedOffer(f"the offer's {kind} section is {sections[0].direction}; it must {wanted}")
+    direction = "rejected (port 0)" if sections[0].port == 0 else sections[0].direction or "sendrecv"
+    if direction not in directions:
+        raise UnsupportedOffer(f"the offer's {kind} section is {direction}; it must {wanted}")

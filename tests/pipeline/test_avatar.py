@@ -409,3 +409,12 @@ def test_the_soft_edge_rises_from_the_border_to_the_full_patch() -> None:
 
 def test_no_feather_is_no_edge() -> None:
     assert np.all(soft_edge(16, 16, 0) == 256)
+
+
+@pytest.mark.parametrize("name", ["../secret.jpg", "/etc/hostname", "a/../../b.jpg"])
+def test_files_outside_the_folder_are_refused(own_folder: Path, name: str) -> None:
+    manifest = yaml.safe_load((own_folder / "avatar.yaml").read_text())
+    manifest["poster"] = name
+    (own_folder / "avatar.yaml").write_text(yaml.safe_dump(manifest))
+    with pytest.raises(AvatarError, match=r"avatar\.yaml: poster: .*inside the avatar's folder"):
+        read_manifest(own_folder)

@@ -334,9 +334,24 @@ def test_closing_leaves_no_thread_and_tells_everyone(clock: Clock, delivery: Del
 
 def test_closing_an_idle_one(clock: Clock, delivery: Delivery) -> None:
     before = threading.active_count()
-    Batcher(4, clock, delivery.deliver).close()
+    batcher = Batcher(4, clock, delivery.deliver)
     assert threading.active_count() == before
+    batcher.close()
     assert delivery.arrived.empty()
+
+
+@pytest.mark.parametrize(("device", "threads"), [("cpu", 4), ("cuda", 1)])
+def test_a_thread_for_each_core_or_one_for_the_gpu(
+    clock: Clock, delivery: Delivery, device: str, threads: int
+) -> None:
+    before = threading.active_count()
+    batcher, model = Batcher(4, clock, delivery.deliver), FakeModel()
+    model.device = device
+    batcher.submit(delivery.request(model, 1.0, 1))
+    assert threading.active_count() == before + threads
+    assert delivery.next() == (1, 1)
+    batcher.close()
+    assert threading.active_count() == before
 
 
 def test_many_submitters_and_threads_lose_nothing(clock: Clock, delivery: Delivery) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from pipeline.onnx import DeviceUnavailable, OnnxModel, worker_threads
+from pipeline.onnx import DeviceUnavailable, OnnxModel
 
 
 @pytest.fixture
@@ -60,11 +59,3 @@ def test_a_gpu_that_is_not_there_is_not_pretended(graph: Path, monkeypatch: pyte
     with pytest.raises(DeviceUnavailable, match=r"inference\.device"):
         OnnxModel(graph, "cuda")
     assert OnnxModel(graph, "auto").device == "cpu"
-
-
-@pytest.mark.parametrize(
-    ("threads", "device", "wanted"),
-    [(0, "cpu", os.cpu_count()), (3, "cpu", 3), (0, "cuda", 1), (8, "cuda", 1), (2, "auto", 2)],
-)
-def test_a_thread_for_each_core_or_one_for_the_gpu(threads: int, device: str, wanted: int) -> None:
-    assert worker_threads(threads, device) == wanted

@@ -126,6 +126,17 @@ def test_a_path_too_slow_for_the_delay_is_followed(caller: Caller) -> None:
     assert caller.anchor.moves == {"late_path": 1}
 
 
+def test_a_burst_after_a_stall_is_late_sound_and_not_a_new_path(caller: Caller) -> None:
+    caller.send(100)
+    stall = 50
+    # The network holds a second of sound back and then lets it go at once.
+    for n in range(stall):
+        caller.send(1, jitter=(stall - n) * PTIME)
+    assert caller.send(100) == DELAY
+    assert not caller.gaps
+    assert not caller.anchor.moves
+
+
 def test_single_late_packets_do_not_move_it(caller: Caller) -> None:
     for _ in range(100):
         caller.send(5)
