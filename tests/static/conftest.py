@@ -16,6 +16,8 @@ CHROMIUM = Path("/usr/bin/chromium")
 SWITCHES = [
     "--headless=new",
     "--no-sandbox",
+    # Also on a machine without any other interface.
+    "--allow-loopback-in-peer-connection",
     "--disable-gpu",
     "--use-fake-device-for-media-stream",
     # The peer page has no microphone permission; with mDNS names it could not be reached in a container.
