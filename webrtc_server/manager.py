@@ -92,7 +92,7 @@ class SessionManager:
         limit = self.max_sessions
         # A place is taken before anything is awaited, so that no two offers share the last one.
         if len(self._sessions) + self._opening >= limit:
-            raise ServerFull(f"the server is full: {limit} of {limit} sessions are open", retry_after_s=RETRY_AFTER_S)
+            raise ServerFull(f"{limit} of {limit} sessions are open", retry_after_s=RETRY_AFTER_S)
         self._opening += 1
         try:
             avatar = await self._avatar(avatar_name)
