@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--mouths", type=Path, default=Path("training/work/mouths"))
     parser.add_argument("--loop", type=Path, default=Path("training/work/idle"))
     parser.add_argument("--avatar", type=Path, default=Path("models/default"))
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=6500)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--threads", type=int, default=2)
