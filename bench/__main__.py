@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import re
 import signal
@@ -19,7 +20,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 from bench.browser import watch
-from bench.call import Call, Openness, place_call, reference
+from bench.call import Call, Openness, figures_of, place_call, reference
 from bench.stages import Stage, measure
 from pipeline.avatar import load_avatar
 from tests.peer import RATE, read_sound
@@ -61,14 +62,15 @@ async def calls(seconds: float, together: int) -> tuple[list[Call], float]:
     avatar = load_avatar(ROOT / "models" / "default", "cpu")
     clip = read_sound(CLIP)
     clip = np.concatenate([clip, np.zeros((RATE, 2), np.int16)])
-    speech = np.tile(clip, (max(1, round(seconds * RATE / len(clip))), 1))
+    speech = np.tile(clip, (max(1, math.ceil(seconds * RATE / len(clip))), 1))
     look = Openness(avatar.boxes)
     expected = reference(avatar, speech, FPS, look)
     async with server() as (url, pid):
         before = cpu_seconds(pid)
-        results = await asyncio.gather(*(place_call(url, speech, expected, FPS, look) for _ in range(together)))
+        finished = await asyncio.gather(*(place_call(url, speech, look) for _ in range(together)))
         used = cpu_seconds(pid) - before
-    return list(results), used / (len(speech) / RATE + 1) / together
+    results = [figures_of(peer, drops, speech, expected, FPS) for peer, drops in finished]
+    return results, used / (len(speech) / RATE + 1) / together
 
 
 def stage_table(stages: list[Stage]) -> str:

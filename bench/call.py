@@ -87,13 +87,18 @@ def write_wav(path: Path, sound: Int16) -> None:
         container.mux(stream.encode(None))
 
 
-async def place_call(url: str, speech: Int16, expected: Float, fps: int, look: Openness) -> Call:
-    """Speaks once through the clip in real time and measures. expected: see reference."""
-    seconds = len(speech) / RATE
+async def place_call(url: str, speech: Int16, look: Openness) -> tuple[Peer, dict[str, int]]:
+    """Speaks once through the clip in real time; returns the peer with what it received, and the server's drops."""
     async with Peer(url, speech, look=look) as peer:
-        assert peer.track.started is not None
-        await asyncio.sleep(seconds + 1.0)
+        await asyncio.sleep(len(speech) / RATE + 1.0)
         stats = await peer.stats()
+    return peer, stats["drops"]
+
+
+def figures_of(peer: Peer, drops: dict[str, int], speech: Int16, expected: Float, fps: int) -> Call:
+    """What a finished call was like. expected: see reference. Takes seconds: not while another call goes on."""
+    seconds = len(speech) / RATE
+    assert peer.track.started is not None
     got, spoken = peer.received, peer.track.started
     intervals = np.diff(got.video_times)
     envelope = envelope_of(speech[:, 0])
@@ -126,7 +131,7 @@ async def place_call(url: str, speech: Int16, expected: Float, fps: int, look: O
         silence_opening=float((shown[quiet].mean() - shown.min()) / (np.percentile(shown[~quiet], 95) - shown.min()))
         if quiet.any()
         else float("nan"),
-        drops=stats["drops"],
+        drops=drops,
     )
 
 
