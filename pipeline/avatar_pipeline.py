@@ -29,6 +29,8 @@ LINGER_S: Final = 1.0
 """How long missing sound still counts as silence for the net; after that it starts anew."""
 COMPOSE_S: Final = 0.005
 """Left between a patch's deadline and its frame's departure."""
+STALL_S: Final = 0.060
+"""Ticks further apart than this tell that the event loop stood still."""
 INFERENCE_S: Final = 0.030
 """Left between a complete window and its patch's deadline."""
 
@@ -83,7 +85,7 @@ class AvatarPipeline:
         self._heard = 0
         """One past the last sample given to the net, in 48 kHz samples of the timeline."""
         self._hearing = False
-        self._last_packet = float("-inf")
+        self._last_packet = self._filled = self._patient_until = float("-inf")
         self._expected: deque[int] = deque(maxlen=max_buffer_ms * fps // 1000)
         """Frames not shown yet that a patch was asked for: it may be here, on its way, or dropped."""
         self._last_picture: UInt8 | None = None
@@ -192,7 +194,13 @@ class AvatarPipeline:
 
     def _fill_silence(self, now: float) -> None:
         """Sound that is not here in time for the net is silence to it: the mouth must close, not freeze."""
+        since, self._filled = now - self._filled, now
         if not self._hearing:
+            return
+        if since > max(STALL_S, 1.5 / self._fps):
+            # The whole process was late, not the sound: what came meanwhile is about to be pushed.
+            self._patient_until = now + AUDIO_TICK / audio.RATE
+        if now < self._patient_until:
             return
         ahead = features.LOOKAHEAD_S + INFERENCE_S + COMPOSE_S
         horizon = self._clock.sample_at(now + ahead)

@@ -458,6 +458,27 @@ def test_after_a_pause_everything_is_in_time_again(tiny: Avatar) -> None:
     assert call.drops == {}
 
 
+def test_a_stall_of_the_event_loop_costs_the_net_no_sound(tiny: Avatar) -> None:
+    call, packets = Call(tiny), packets_of(speech(3.0), start=0.5)
+    call.run([p for p in packets if p.arrival < 2.0], 2.0)
+    # The loop wakes up 140 ms later: ticks first, then the packets that came meanwhile.
+    call.now = ORIGIN + 2.14
+    call.pipeline.frame_at(64, call.now)
+    call.pipeline.audio_at(107)
+    for packet in packets:
+        if 2.0 <= packet.arrival < 2.14:
+            call.pipeline.push_audio(packet.pcm, packet.timestamp, call.now)
+    for tick in range(65, 75):
+        now = ORIGIN + tick / 30
+        for packet in packets:
+            if call.now < ORIGIN + packet.arrival <= now:
+                call.pipeline.push_audio(packet.pcm, packet.timestamp, now)
+        call.now = now
+        call.pipeline.frame_at(tick, now)
+    assert "unheard_sound" not in call.drops
+    assert "late_sound" not in call.drops
+
+
 def test_the_caller_may_start_his_timestamps_anew(tiny: Avatar) -> None:
     call, spoken = Call(tiny), speech(1.0)
     packets = packets_of(speech(1.0)) + packets_of(spoken, start=3.0, first=17)
