@@ -194,7 +194,7 @@ class AvatarPipeline:
 
     def _fill_silence(self, now: float) -> None:
         """Sound that is not here in time for the net is silence to it: the mouth must close, not freeze."""
-        since, self._filled = now - self._filled, now
+        since, self._filled = now - self._filled, max(now, self._filled)
         if not self._hearing:
             return
         if since > max(STALL_S, 1.5 / self._fps):

@@ -6,14 +6,16 @@ from fractions import Fraction
 
 
 class Pacer:
-    """Ticks at origin + k / rate. A late caller skips the ticks it missed: nothing ever bursts.
+    """Ticks at origin + k / rate. A late caller skips the ticks it missed, or all but the latest of them.
 
-    rate: ticks a second. origin and now: seconds of one monotonic clock.
+    rate: ticks a second. origin and now: seconds of one monotonic clock. catch_up: missed ticks that are still
+    served, at once; 0 for pictures, which must never burst.
     """
 
-    def __init__(self, rate: Fraction | int, origin: float) -> None:
+    def __init__(self, rate: Fraction | int, origin: float, *, catch_up: int = 0) -> None:
         self._period = float(1 / Fraction(rate))
         self._origin = origin
+        self._catch_up = catch_up
         self._tick = -1
         self.skipped = 0
 
@@ -23,8 +25,10 @@ class Pacer:
         A tick is missed once the one after it is due.
         """
         due = int((now - self._origin) / self._period + 1e-6)
-        tick = max(self._tick + 1, due)
-        if self._tick >= 0:
+        if self._tick < 0:
+            tick = max(0, due)
+        else:
+            tick = max(self._tick + 1, due - self._catch_up)
             self.skipped += tick - self._tick - 1
         self._tick = tick
         return tick, max(0.0, self._origin + tick * self._period - now)

@@ -17,6 +17,8 @@ from pipeline.pacer import Pacer
 from pipeline.playout import PlayoutClock
 
 VIDEO_CLOCK_RATE: Final = 90_000
+CATCH_UP: Final = 5
+"""Packets of sound sent late after a stall, 100 ms; older ones are skipped."""
 
 
 class AvatarAudioTrack(MediaStreamTrack):
@@ -28,7 +30,8 @@ class AvatarAudioTrack(MediaStreamTrack):
         super().__init__()
         self._pipeline = pipeline
         self._monotonic = monotonic
-        self._pacer = Pacer(fractions.Fraction(audio.RATE, AUDIO_TICK), clock.origin)
+        # A hole in the sound is worse than a few packets at once, which jitter buffers are made for.
+        self._pacer = Pacer(fractions.Fraction(audio.RATE, AUDIO_TICK), clock.origin, catch_up=CATCH_UP)
         self.sent = 0
 
     @property

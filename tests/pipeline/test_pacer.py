@@ -54,6 +54,16 @@ def test_after_a_stall_it_skips_and_never_bursts() -> None:
     assert pacer.skipped == 49
 
 
+def test_sound_catches_up_with_the_latest_of_what_it_missed() -> None:
+    pacer = Pacer(50, 0.0, catch_up=3)
+    assert pacer.next(1.0) == (50, 0.0)
+    # 200 ms later ten packets are due: the last four leave at once, then it is on time again.
+    served = [pacer.next(1.2) for _ in range(4)]
+    assert served == [(tick, 0.0) for tick in (57, 58, 59, 60)]
+    assert pacer.next(1.2) == (61, pytest.approx(0.02))
+    assert pacer.skipped == 6
+
+
 def test_an_owner_too_slow_for_the_rate_never_catches_up_in_bursts() -> None:
     pacer, now, served = Pacer(30, ORIGIN), ORIGIN, []
     for _ in range(40):
