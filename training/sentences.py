@@ -74,6 +74,37 @@ You should see how the bright leaves fall from the maple trees.
 """.splitlines()
 """Spoken only by the held-out voice, only to measure with."""
 
+GERMAN: Final = """\
+Guten Morgen, möchten Sie über die schöne Brücke fahren?
+Zwei Häuser stehen neben dem großen Baum, und davor blüht eine weiße Blume.
+Pfeffer und Äpfel, Butter und Brot, mehr brauchen wir heute Abend bitte nicht.
+Mein Bruder möchte im Frühling mit euch nach Bamberg fahren.
+Vielleicht habe ich morgen früh ein paar Minuten Zeit für Sie.
+Der Papagei im Park plappert fröhlich vor sich hin.
+Wie viele Freunde kommen am Sonntag zum Fußball?
+Auf Wiedersehen, und vielen Dank für Ihren Anruf.
+""".splitlines()
+SPANISH: Final = """\
+Buenos días, ¿quiere usted beber un poco de agua?
+Mañana viajamos a Barcelona con mi abuelo y el perro.
+El niño llama a su amiga Julia para jugar al fútbol.
+La familia prepara una comida muy buena para Pablo.
+Por favor, abra la puerta y ponga la mesa para cinco personas.
+Me gusta mucho la música, pero prefiero el baile.
+Hoy hace un tiempo fabuloso y el mar parece un espejo.
+Muchas gracias por su llamada, hasta luego.
+""".splitlines()
+FRENCH: Final = """\
+Bonjour, je voudrais un peu de beurre et du pain, s'il vous plaît.
+Une lune bleue brille sur le fleuve pendant la nuit.
+Mon oncle mange un bon poisson au bord de l'eau.
+Ma famille habite à Paris, mais ma femme vient de Bruxelles.
+Pouvez-vous fermer la porte et ouvrir la petite fenêtre ?
+Il fait beau, profitons du parc avec papa et maman.
+Vous avez raison, je ne peux pas vous voir avant jeudi.
+Merci beaucoup et à bientôt, bonne fin de journée.
+""".splitlines()
+
 _PEOPLE: Final = _choices(
     "my brother|the new teacher|our neighbour|Maria|Benjamin|the old farmer|a famous painter|the bus driver|"
     "my whole family|Philip|the young woman|a friendly doctor|your manager|the police officer|George|Olivia|"

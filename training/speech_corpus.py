@@ -2,7 +2,8 @@
 
     python -m training.speech_corpus --work training/work
 
-Needs the program flite. Resumable: what exists is kept; the same seeds give the same corpus.
+Needs the program flite, and libespeak-ng for --more-voices. Resumable: what exists is kept; the same seeds give the
+same corpus.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import subprocess
 import tempfile
 import wave
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import Pool
@@ -23,15 +25,28 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from pipeline.features import HOP, SAMPLE_RATE, WINDOW
-from training import augment
-from training.sentences import HELD_OUT, training_sentences
+from training import augment, espeak
+from training.sentences import FRENCH, GERMAN, HELD_OUT, SPANISH, training_sentences
 from training.studio import visemes
 from training.windows import dense_mel
 
 Float32 = npt.NDArray[np.float32]
 Phones = list[tuple[str, float, float]]
 
-VOICES: Final = ("slt", "rms")
+VOICES: Final = {"slt": 180.0, "rms": 105.0}
+"""flite's voices that are trained on, and their pitch, Hz."""
+MORE_VOICES: Final = {"kal16": 110.0}
+ENGLISH: Final = ("gmw/en-US", "gmw/en", "gmw/en-GB-x-rp", "gmw/en-GB-scotland")
+OTHER_LANGUAGES: Final = {"gmw/de": GERMAN, "roa/es": SPANISH, "roa/fr": FRENCH}
+SPEAKERS: Final = (
+    *(f"m{k}" for k in range(1, 9)),
+    *(f"f{k}" for k in range(1, 6)),
+    "Andy",
+    "Annie",
+    "Michael",
+    "steph",
+)
+"""espeak-ng's variants of its languages' voices."""
 HELD_OUT_VOICE: Final = "awb"
 REST: Final = visemes.mouth_vector("rest").astype(np.float32)
 FPS: Final = 30
@@ -86,11 +101,24 @@ def mouths(phones: Phones, count: int) -> Float32:
     return out
 
 
-def _cached(path: Path, text: str, voice: str, stretch: float, pitch_hz: float | None) -> Utterance:
+def speak_espeak(text: str, voice: str, rng: np.random.Generator) -> Utterance:
+    """Speaks a text with espeak-ng, at a random speed and pitch."""
+    pcm, phones = espeak.speak(
+        text, voice, int(rng.integers(125, 210)), int(rng.integers(30, 71)), int(rng.integers(30, 81))
+    )
+    spoken: Phones = []
+    for name, start, end in phones:
+        parts = visemes.ESPEAK[name].split()
+        cuts = np.linspace(start, end, len(parts) + 1)
+        spoken += [(part, float(s), float(e)) for part, s, e in zip(parts, cuts[:-1], cuts[1:], strict=True)]
+    return Utterance(pcm, spoken)
+
+
+def _cached(path: Path, text: str, make: Callable[[], Utterance]) -> Utterance:
     if not path.exists():
-        spoken = speak(text, voice, stretch, pitch_hz)
+        spoken = make()
         part = path.with_suffix(".part.npz")
-        pcm = np.round(spoken.pcm * 32768.0).astype(np.int16)
+        pcm = np.clip(np.round(spoken.pcm * 32768.0), -32768, 32767).astype(np.int16)
         np.savez(part, pcm=pcm, phones=json.dumps(spoken.phones), text=text)
         part.rename(path)
     with np.load(path) as stored:
@@ -98,17 +126,28 @@ def _cached(path: Path, text: str, voice: str, stretch: float, pitch_hz: float |
         return Utterance(pcm, [(n, s, e) for n, s, e in json.loads(str(stored["phones"]))])
 
 
-def training_utterances(folder: Path, sentences: int) -> list[Utterance]:
-    """Every sentence by every training voice, each at its own speed and pitch."""
+def training_utterances(folder: Path, sentences: int, more: bool = False) -> list[Utterance]:
+    """Every sentence by every training voice, each at its own speed and pitch. `more`: by MORE_VOICES and by two of
+    espeak-ng's speakers too, and sentences of other languages by every speaker of espeak-ng."""
     folder.mkdir(parents=True, exist_ok=True)
-    pitch = {"slt": 180.0, "rms": 105.0}
+    voices = VOICES | MORE_VOICES if more else VOICES
     out = []
     for i, text in enumerate(tqdm(training_sentences(sentences), desc="speech", unit="sentence")):
-        for voice in VOICES:
-            rng = np.random.default_rng([i, VOICES.index(voice)])
+        for k, (voice, pitch) in enumerate(voices.items()):
+            rng = np.random.default_rng([i, k])
             stretch = float(np.exp(rng.uniform(np.log(0.8), np.log(1.3))))
-            hz = pitch[voice] * float(rng.uniform(0.75, 1.35))
-            out.append(_cached(folder / f"{voice}_{i:05d}.npz", text, voice, stretch, hz))
+            hz = pitch * float(rng.uniform(0.75, 1.35))
+            out.append(_cached(folder / f"{voice}_{i:05d}.npz", text, partial(speak, text, voice, stretch, hz)))
+        for k in range(2 if more else 0):
+            rng = np.random.default_rng([i, k, 1])
+            voice = f"{rng.choice(ENGLISH)}+{rng.choice(SPEAKERS)}"
+            out.append(_cached(folder / f"espeak{k}_{i:05d}.npz", text, partial(speak_espeak, text, voice, rng)))
+    for n, (language, texts) in enumerate(OTHER_LANGUAGES.items() if more else ()):
+        for i, text in enumerate(texts):
+            for k, speaker in enumerate(SPEAKERS):
+                rng = np.random.default_rng([i, k, n, 2])
+                path = folder / f"{Path(language).name}_{speaker}_{i:05d}.npz"
+                out.append(_cached(path, text, partial(speak_espeak, text, f"{language}+{speaker}", rng)))
     return out
 
 
@@ -154,7 +193,11 @@ def _features(pcm: Float32, phones: Phones) -> tuple[Float32, Float32]:
     return mel, mouths(phones, len(mel) - WINDOW + 1)
 
 
-def _make_shard(number: int, utterances: list[Utterance], folder: Path) -> None:
+_utterances: list[Utterance] = []
+"""What a process that makes shards draws from: sent once to it, not with every shard."""
+
+
+def _make_shard(number: int, folder: Path) -> None:
     path = folder / f"shard_{number:04d}.npz"
     if path.exists():
         return
@@ -164,8 +207,8 @@ def _make_shard(number: int, utterances: list[Utterance], folder: Path) -> None:
         if rng.random() < _SILENT_SHARE:
             mel, mouth = silent_clip(float(rng.uniform(4, 14)), rng)
         else:
-            chosen = rng.choice(len(utterances), _UTTERANCES_PER_CLIP, replace=False)
-            mel, mouth = speech_clip([utterances[i] for i in chosen], rng)
+            chosen = rng.choice(len(_utterances), _UTTERANCES_PER_CLIP, replace=False)
+            mel, mouth = speech_clip([_utterances[i] for i in chosen], rng)
         mels.append(mel.astype(np.float16))
         # A clip's last rows have no window of their own: pad, so that mel and mouths share one index.
         targets.append(np.concatenate([mouth, np.full((WINDOW - 1, mouth.shape[1]), np.nan)]).astype(np.float16))
@@ -180,12 +223,13 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=700)
     parser.add_argument("--shards", type=int, default=60, help="about 6 minutes of degraded sound each")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--more-voices", action="store_true", help="kal16 and espeak-ng too, in four languages")
     options = parser.parse_args()
-    utterances = training_utterances(options.work / "speech", options.sentences)
+    utterances = training_utterances(options.work / "speech", options.sentences, options.more_voices)
     folder = options.work / "features"
     folder.mkdir(parents=True, exist_ok=True)
-    make = partial(_make_shard, utterances=utterances, folder=folder)
-    with Pool(options.processes) as pool:
+    make = partial(_make_shard, folder=folder)
+    with Pool(options.processes, _utterances.extend, (utterances,)) as pool:
         done = pool.imap_unordered(make, range(options.shards))
         for _ in tqdm(done, total=options.shards, desc="features", unit="shard"):
             pass

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes.util
+import itertools
+
 import numpy as np
+import pytest
 
 from pipeline.features import WINDOW, centre_of, windows_of
 from training.sentences import HELD_OUT, training_sentences
@@ -43,3 +47,21 @@ def test_a_finer_track_closes_for_as_long_as_a_video_frame_track() -> None:
     fine = visemes.mouth_track(phones, 200, frame=1 / 30)
     closed = fine[:, visemes.MOUTH_KEYS.index("mouthRollUpper")] > 0.21
     assert closed.sum() / 200 >= 1 / 30
+
+
+def test_every_phone_of_espeak_has_a_mouth() -> None:
+    assert {part for phones in visemes.ESPEAK.values() for part in phones.split()} <= set(visemes.PHONES)
+
+
+@pytest.mark.skipif(ctypes.util.find_library("espeak-ng") is None, reason="libespeak-ng is not installed")
+def test_espeak_phones_follow_each_other_and_a_stop_begins_with_its_closure() -> None:
+    pytest.importorskip("scipy")
+    from training import espeak
+
+    pcm, phones = espeak.speak("A papa.", "gmw/en-US+m3", 160, 50, 50)
+    assert "".join(name for name, _, _ in phones).count("p") == 2
+    assert all(before[2] == after[1] for before, after in itertools.pairwise(phones))
+    assert phones[-1][2] == pytest.approx(len(pcm) / 16_000)
+    first = next(phone for phone in phones if phone[0] == "p")
+    closure = pcm[int(first[1] * 16_000) :][:320]
+    assert np.abs(closure).max() < 2e-3

@@ -42,6 +42,18 @@ PHONES = {
     'm': 'MBP', 'em': 'MBP', 'b': 'MBP', 'p': 'MBP', 't': 'DN', 'd': 'DN', 'n': 'DN', 'en': 'DN', 'dx': 'DN',
     'k': 'DN', 'g': 'DN', 'ng': 'DN', 'hh': None, 'hv': None}            # None: keeps the next phone's mouth
 
+# Phones as espeak-ng 1.51 names them (English, German, Spanish, French), in the names above; two = one after the other.
+ESPEAK = {
+    name: phones for phones, names in {
+        'pau': '_ _: _| _!', 'aa': 'A: A A@ 0 0# O2 A~ a-', 'ae': 'a aa a@', 'ah': 'V VR @ @2 @- @5 a# @L@ y-',
+        'eh': 'E E: E2 e@ e E~', 'ih': 'I I2 I# Y2', 'iy': 'i i: j ; J^', 'ey': 'eI e:', 'ay': 'aI aI2 aI3', 'aw': 'aU',
+        'oy': 'OI OY oI', 'ow': 'oU', 'ao': 'O O: O@ o@ o o: O~', 'uh': 'U', 'uw': 'u u: y y: Y Y: W W~ W: w w#',
+        'er': '3 3: IR', 'r': 'r r-', 'iy ax': 'i@ i@3', 'uw ax': 'U@', 'ay ax': 'aI@ aI3@', 'aw ax': 'aU@',
+        'l': 'l l^', 'ax l': '@L', 'th': 'T', 'dh': 'D', 's': 's', 'z': 'z z2', 'sh': 'S C', 'zh': 'Z', 'ch': 'tS', 'jh': 'dZ',
+        'f': 'f', 'v': 'v v#', 'p f': 'pF', 'm': 'm m-', 'b': 'b B', 'p': 'p p2', 't': 't t# t2 ts ?', 'd': 'd ** R2', 'n': 'n n- n^',
+        'k': 'k x', 'g': 'g Q R', 'ng': 'N', 'hh': 'h',
+    }.items() for name in names.split()}
+
 
 def mouth_vector(viseme, openness=1.0):
     """MOUTH_KEYS values of a viseme; openness moves between the resting mouth (0) and the full shape (1)."""
