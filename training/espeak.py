@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from fractions import Fraction
 from functools import cache
 from typing import Final
 
+import av
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import resample_poly
 
 from pipeline.features import SAMPLE_RATE
 
@@ -57,7 +56,15 @@ def _library() -> tuple[ctypes.CDLL, int]:
     return library, int(rate)
 
 
-def _closure_start(pcm: Float32, earliest: int, start: int) -> int:
+def _resample(pcm: npt.NDArray[np.int16], rate: int) -> Float32:
+    frame = av.AudioFrame.from_ndarray(pcm[None], format="s16", layout="mono")
+    frame.sample_rate = rate
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+    parts = [part.to_ndarray()[0] for part in (*resampler.resample(frame), *resampler.resample(None))]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def closure_start(pcm: Float32, earliest: int, start: int) -> int:
     """Where the soundless part that ends at sample `start` began; espeak counts it to the phone before the stop."""
     first = start
     while first - _STEP >= earliest and np.abs(pcm[first - _STEP : first]).max() < _SOUNDLESS:
@@ -90,14 +97,13 @@ def speak(text: str, voice: str, words_a_minute: int, pitch: int, pitch_range: i
     data = text.encode() + b"\0"
     if library.espeak_Synth(data, len(data), 0, 1, 0, _UTF8, None, None) != 0:
         raise RuntimeError(f"espeak-ng did not speak: {text}")
-    ratio = Fraction(SAMPLE_RATE, rate)
-    pcm = resample_poly(np.concatenate(blocks).astype(np.float32) / 32768.0, ratio.numerator, ratio.denominator)
+    pcm = _resample(np.concatenate(blocks), rate)
     starts: list[float] = []
     for name, at in heads:
         start = min(round(at * SAMPLE_RATE), len(pcm))
         if name[0] in _VOICELESS_STOPS:
             before = round(starts[-1] * SAMPLE_RATE) if starts else 0
-            start = _closure_start(pcm, max(before, start - _LONGEST_CLOSURE), start)
+            start = closure_start(pcm, max(before, start - _LONGEST_CLOSURE), start)
         starts.append(start / SAMPLE_RATE)
     ends = [*starts[1:], len(pcm) / SAMPLE_RATE]
-    return pcm.astype(np.float32), [(h[0], s, e) for h, s, e in zip(heads, starts, ends, strict=True)]
+    return pcm, [(h[0], s, e) for h, s, e in zip(heads, starts, ends, strict=True)]
