@@ -53,6 +53,7 @@ class SessionManager:
         # Real clients close their connection first and send DELETE after it: that is not an error.
         self._closed: cachetools.TTLCache[str, None] = cachetools.TTLCache(1000, CLOSED_KEPT_S, timer=monotonic)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._upkeep: list[asyncio.Task[None]] = []
         self._not_ready: str | None = "starting"
         self._draining = False
         self.opened = 0
@@ -62,16 +63,16 @@ class SessionManager:
         """Drops of sessions that are gone, so that totals never fall."""
 
     def start(self) -> None:
-        self._spawn(self._prepare(), "prepare")
-        self._spawn(self._watch(), "watch")
+        self._upkeep = [self._spawn(self._prepare(), "prepare"), self._spawn(self._watch(), "watch")]
 
     async def aclose(self) -> None:
         """Closes every session and task."""
         self._draining = True
         self._not_ready = "shutting down"
         await asyncio.gather(*(self._retire(session, "shutdown") for session in list(self._sessions.values())))
-        for task in self._tasks:
+        for task in self._upkeep:
             task.cancel()
+        # Sessions that were already ending are let end: only then are their sockets closed.
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._store.aclose()
 
@@ -218,7 +219,8 @@ class SessionManager:
         self._not_ready = None
         logger.info("ready")
 
-    def _spawn(self, work: Coroutine[object, object, None], name: str) -> None:
+    def _spawn(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

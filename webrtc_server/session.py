@@ -171,6 +171,11 @@ class Session:
         received = aiortc_hooks.received_bytes(self._audio_transceiver) if self._audio_transceiver else 0
         return self._liveness.verdict(received, now)
 
+    @property
+    def closed(self) -> bool:
+        """Whether everything the session owned is gone."""
+        return self._closing is not None and self._closing.done()
+
     async def aclose(self) -> None:
         """Ends everything the session owns; safe to call again, and from several places at once."""
         if self._closing is None:

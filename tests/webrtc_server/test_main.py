@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
 import sys
 import wave
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -20,6 +21,15 @@ from tests.conftest import LISTENING, ROOT
 from webrtc_server.__main__ import main
 
 Run = Callable[..., Awaitable[tuple[int, str]]]
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """`main` sends the log to a stream that pytest closes after the test."""
+    root = logging.getLogger()
+    handlers = root.handlers[:]
+    yield
+    root.handlers[:] = handlers
 
 
 @pytest.fixture

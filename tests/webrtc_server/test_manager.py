@@ -92,3 +92,13 @@ async def test_shutdown_tells_the_peers(serve: Serve, bursts: Int16) -> None:
         await server.aclose()
         await asyncio.wait_for(ended.wait(), 5)
         await until(lambda: peer.connection.connectionState == "closed")
+
+
+async def test_shutdown_waits_for_sessions_already_ending(serve: Serve, bursts: Int16) -> None:
+    server, url = await serve()
+    async with Peer(url, bursts):
+        [session] = server.manager.sessions
+        server.manager._on_end(session.id, "test")
+        await until(lambda: server.manager.sessions == [])
+        await server.aclose()
+        assert session.closed
